@@ -1,0 +1,63 @@
+//! The activities that verb workflows call: name, input, output. Implemented in the crate `activities`.
+
+use crate::v1;
+use temporalio_common_wasm::ActivityDefinition;
+
+macro_rules! activity {
+    ($(#[$doc:meta])* $type:ident, $name:literal, $input:ty => $output:ty) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default)]
+        pub struct $type;
+
+        impl $type {
+            /// The activity type's name.
+            pub const NAME: &'static str = $name;
+        }
+
+        impl ActivityDefinition for $type {
+            type Input = $input;
+            type Output = $output;
+
+            fn name(&self) -> &str {
+                Self::NAME
+            }
+        }
+    };
+}
+
+activity!(
+    /// Looks in the journal, says whether the request may be asynchronous, and calls a verb handler that is declared quick.
+    Begin, "begin", v1::TaskInput => v1::BeginOutput
+);
+activity!(
+    /// Calls the verb handler, unless the journal has its decision, and records what it decided.
+    Decide, "decide", v1::DecideInput => v1::Standing
+);
+activity!(
+    /// Makes the task visible and answers the claim `submitted`, unless the journal or the claim says otherwise.
+    Accept, "accept", v1::TaskInput => v1::Standing
+);
+activity!(
+    /// Runs a task handler.
+    RunTask, "run_task", v1::RunTaskInput => v1::Completion
+);
+activity!(
+    /// Calls an enqueue handler.
+    Enqueue, "enqueue", v1::EnqueueInput => v1::Acknowledgement
+);
+activity!(
+    /// Records a task's end and returns the recorded one, which may be another.
+    Settle, "settle", v1::SettleInput => v1::SettleOutput
+);
+activity!(
+    /// Takes back a task that was not submitted, or fails it if it was.
+    Discard, "discard", v1::DiscardInput => v1::DiscardOutput
+);
+activity!(
+    /// Writes signals that could not be used into the task's history.
+    RecordDroppedSignals, "record_dropped_signals", v1::RecordDroppedSignalsInput => ()
+);
+activity!(
+    /// Hands a condition to the handlers registered for it.
+    Notify, "notify", v1::NotifyInput => ()
+);

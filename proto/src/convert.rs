@@ -1,0 +1,162 @@
+//! Between protobuf messages and the wire types.
+
+use crate::{
+    v1::{self, completion},
+    wire::{AdcpError, Recovery, TaskStatus},
+};
+use chrono::{DateTime, SecondsFormat, Utc};
+use pbjson_types::Timestamp;
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// A time as AdCP writes it, in microseconds and UTC. `None` outside chrono's range.
+pub fn rfc3339(time: &Timestamp) -> Option<String> {
+    Some(to_datetime(time)?.to_rfc3339_opts(SecondsFormat::Micros, true))
+}
+
+/// A timestamp as a date and time. `None` outside chrono's range.
+pub fn to_datetime(time: &Timestamp) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(time.seconds, u32::try_from(time.nanos).ok()?)
+}
+
+/// A date and time as a timestamp.
+pub fn to_timestamp(time: DateTime<Utc>) -> Timestamp {
+    Timestamp { seconds: time.timestamp(), nanos: i32::try_from(time.timestamp_subsec_nanos()).unwrap_or(0) }
+}
+
+/// A duration as protobuf has it; beyond its range the longest it has.
+pub fn to_proto_duration(duration: Duration) -> pbjson_types::Duration {
+    pbjson_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
+    }
+}
+
+/// A protobuf duration; a negative one is zero.
+pub fn to_duration(duration: &pbjson_types::Duration) -> Duration {
+    Duration::new(u64::try_from(duration.seconds).unwrap_or(0), u32::try_from(duration.nanos).unwrap_or(0))
+}
+
+impl v1::AdcpError {
+    /// The wire form.
+    pub fn to_wire(&self) -> AdcpError {
+        AdcpError {
+            code: self.code.clone(),
+            message: self.message.clone(),
+            recovery: match self.recovery.as_str() {
+                "transient" => Recovery::Transient,
+                "correctable" => Recovery::Correctable,
+                _ => Recovery::Terminal,
+            },
+            field: non_empty(&self.field),
+            suggestion: non_empty(&self.suggestion),
+            retry_after: self.retry_after,
+            issues: serde_json::from_str(&self.issues_json).unwrap_or_default(),
+            details: serde_json::from_str(&self.details_json).ok(),
+        }
+    }
+}
+
+impl From<&AdcpError> for v1::AdcpError {
+    fn from(error: &AdcpError) -> Self {
+        Self {
+            code: error.code.clone(),
+            message: error.message.clone(),
+            recovery: error.recovery.as_str().to_owned(),
+            field: error.field.clone().unwrap_or_default(),
+            suggestion: error.suggestion.clone().unwrap_or_default(),
+            retry_after: error.retry_after,
+            details_json: error.details.as_ref().map(Value::to_string).unwrap_or_default(),
+            issues_json: if error.issues.is_empty() {
+                String::new()
+            } else {
+                serde_json::to_string(&error.issues).unwrap_or_default()
+            },
+        }
+    }
+}
+
+impl From<AdcpError> for v1::AdcpError {
+    fn from(error: AdcpError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl v1::Progress {
+    /// The wire form: only what is known.
+    pub fn to_wire(&self) -> Value {
+        let mut wire = Map::new();
+        if let Some(percentage) = self.percentage.and_then(serde_json::Number::from_f64) {
+            wire.insert("percentage".into(), Value::Number(percentage));
+        }
+        if !self.current_step.is_empty() {
+            wire.insert("current_step".into(), self.current_step.clone().into());
+        }
+        if let Some(total_steps) = self.total_steps {
+            wire.insert("total_steps".into(), total_steps.into());
+        }
+        if let Some(step_number) = self.step_number {
+            wire.insert("step_number".into(), step_number.into());
+        }
+        if !self.message.is_empty() {
+            wire.insert("message".into(), self.message.clone().into());
+        }
+        Value::Object(wire)
+    }
+}
+
+impl v1::Completion {
+    /// The task status that this decision leads to. A result with `status: rejected` rejects.
+    pub fn status(&self) -> Option<TaskStatus> {
+        Some(match self.outcome.as_ref()? {
+            completion::Outcome::ResultJson(result) => {
+                let rejected = serde_json::from_str::<Value>(result)
+                    .is_ok_and(|result| result.get("status").and_then(Value::as_str) == Some("rejected"));
+                if rejected { TaskStatus::Rejected } else { TaskStatus::Completed }
+            }
+            completion::Outcome::Error(_) => TaskStatus::Failed,
+            completion::Outcome::Cancellation(_) => TaskStatus::Canceled,
+        })
+    }
+
+    /// The settlement that recording this decision makes.
+    pub fn to_settlement(&self) -> Option<v1::Settlement> {
+        let mut settlement = v1::Settlement {
+            status: self.status()?.to_string(),
+            decision_id: self.decision_id.clone(),
+            actor: self.actor.clone(),
+            reason: self.reason.clone(),
+            ..Default::default()
+        };
+        match self.outcome.as_ref()? {
+            completion::Outcome::ResultJson(result) => settlement.result_json.clone_from(result),
+            completion::Outcome::Error(error) => settlement.error = Some(error.clone()),
+            completion::Outcome::Cancellation(_) => {}
+        }
+        Some(settlement)
+    }
+}
+
+impl v1::Settlement {
+    /// Equal by outcome and canonical result or error, never by who, why or when.
+    pub fn same_outcome(&self, other: &Self) -> bool {
+        self.status == other.status
+            && same_json(&self.result_json, &other.result_json)
+            && match (&self.error, &other.error) {
+                (Some(a), Some(b)) => {
+                    crate::json::canonical(&a.to_wire().to_json()) == crate::json::canonical(&b.to_wire().to_json())
+                }
+                (None, None) => true,
+                _ => false,
+            }
+    }
+}
+
+fn same_json(a: &str, b: &str) -> bool {
+    let canonical = |text: &str| serde_json::from_str(text).ok().and_then(|value| crate::json::canonical(&value).ok());
+    a == b || matches!((canonical(a), canonical(b)), (Some(a), Some(b)) if a == b)
+}
+
+fn non_empty(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}

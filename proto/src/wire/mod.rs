@@ -1,0 +1,13 @@
+//! AdCP's JSON on the wire (protocol 3.2).
+
+mod envelope;
+mod error;
+mod list_tasks;
+mod status;
+mod task_status;
+
+pub use envelope::{failed_body, replay_body, submitted_body, with_context};
+pub use error::{AdcpError, Issue, Recovery};
+pub use list_tasks::{ListTasksFilters, ListTasksRequest, Pagination, Sort, SortDirection, SortField};
+pub use status::{ParseStatusError, TaskStatus};
+pub use task_status::{GetTaskStatusRequest, task_status_body};
