@@ -1,1 +1,21 @@
-//! Placeholder.
+//! The registry: what is true. Claims, the decision journal, tasks and their history, on SQLite and PostgreSQL.
+//!
+//! One row per request, keyed by its task id, holds its claim, its journal entry and its task; a second table holds the
+//! append-only history. Each method of [`Registry`] is one transaction that first locks that row.
+//!
+//! Invariants:
+//! - Every write is idempotent and guarded by state: it may run twice, late, and on two workers.
+//! - The first committed settle is the decision. What a caller finds recorded beats what it was about to record.
+//! - Scope and principal are part of every buyer's predicate; what does not match does not exist.
+//! - JSON bodies are stored as the text that they came as.
+
+mod error;
+mod registry;
+mod types;
+
+pub use error::RegistryError;
+pub use registry::{Registry, connect};
+pub use types::{
+    Answer, Backend, Claim, ClaimView, Health, NewClaim, Observation, ObservedStage, Reconciled, RegistryOptions,
+    TaskPage, Viewer,
+};

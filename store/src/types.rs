@@ -1,0 +1,176 @@
+//! What goes into and comes out of the registry, beyond the messages of `handoff-proto`.
+
+use handoff_proto::v1::{TaskRecord, TaskRef};
+use std::time::Duration;
+
+/// How a registry behaves.
+#[derive(Clone, Debug)]
+pub struct RegistryOptions {
+    /// How long a recorded answer is replayed, from when it was recorded. AdCP allows 1 hour to 7 days.
+    pub replay_ttl: Duration,
+    /// Connections kept to a PostgreSQL database.
+    pub max_connections: u32,
+}
+
+impl Default for RegistryOptions {
+    fn default() -> Self {
+        Self { replay_ttl: Duration::from_secs(86_400), max_connections: 10 }
+    }
+}
+
+/// A request about to run.
+#[derive(Clone, Debug)]
+pub struct NewClaim {
+    /// With a fresh task id.
+    pub task: TaskRef,
+    /// The AdCP protocol of the verb, in kebab case.
+    pub protocol: String,
+    /// Absent for keyless requests: they get a row with no key to find it by.
+    pub idempotency_key: Option<String>,
+    /// `handoff_proto::json::request_hash` of the request.
+    pub request_hash: String,
+    /// The request's `context`, as JSON text.
+    pub context_json: Option<String>,
+    /// The request registered a webhook.
+    pub has_webhook: bool,
+}
+
+/// What a claim found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Claim {
+    /// The key is new: the claim's own task id is recorded.
+    New,
+    /// Another call with this key is under way; attach to its task.
+    InFlight {
+        /// Its task.
+        task_id: String,
+    },
+    /// The key was answered.
+    Answered {
+        /// Its task.
+        task_id: String,
+        /// To be said again.
+        answer: Answer,
+    },
+    /// The run of this key vanished before its outcome was recorded; the key is not usable until its TTL.
+    OutcomeUnknown {
+        /// Its task.
+        task_id: String,
+    },
+    /// The key was used for another request.
+    Conflict,
+    /// The key's answer is past its TTL.
+    Expired,
+}
+
+/// A recorded answer; without `context` and `replayed`, which belong to each call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// `submitted` or `completed`.
+    pub status: String,
+    /// The body as JSON text.
+    pub body_json: String,
+}
+
+/// The state of a claim, for those who wait for its answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClaimView {
+    /// No such row.
+    Missing,
+    /// Not answered yet.
+    InFlight,
+    /// Answered.
+    Answered(Answer),
+    /// Refused with this error (JSON text of a `handoff.v1.AdcpError`): the key is free again.
+    Refused {
+        /// Why.
+        error_json: String,
+    },
+    /// See [`Claim::OutcomeUnknown`].
+    OutcomeUnknown,
+}
+
+/// On whose behalf tasks are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Viewer {
+    /// Sees its own tasks of one account.
+    Buyer {
+        /// The account.
+        scope: String,
+        /// The agent.
+        principal: String,
+    },
+    /// Sees every task of these accounts.
+    Reviewer {
+        /// The accounts.
+        scopes: Vec<String>,
+    },
+    /// Sees everything.
+    Operator,
+}
+
+/// A page of tasks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TaskPage {
+    /// In the order that was asked for.
+    pub tasks: Vec<TaskRecord>,
+    /// Where the next page begins; absent on the last.
+    pub next_cursor: Option<String>,
+    /// How many tasks match, when that could be counted within the bound of one page's cost.
+    pub total: Option<u64>,
+}
+
+/// How far an unfinished request is, as `reconcile` saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObservedStage {
+    /// Claimed; no decision is recorded and no task is visible.
+    Claimed,
+    /// Decided for the workflow arm; not yet visible.
+    Pending,
+    /// The buyer was told `submitted`.
+    Submitted,
+}
+
+/// An unfinished request, and the version of its row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// Which.
+    pub task: TaskRef,
+    /// How far.
+    pub stage: ObservedStage,
+    /// Changes with every write to the row.
+    pub version: i64,
+    /// Microseconds since 1970.
+    pub updated_at: i64,
+}
+
+/// What reconciling did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconciled {
+    /// The row has changed since it was observed: nothing was written.
+    Changed,
+    /// An open task was settled as failed.
+    Settled,
+    /// A task that nobody was told about was discarded, and its claim released.
+    Discarded,
+    /// The journal was closed, and the claim answers "outcome unknown" until its TTL.
+    Voided,
+}
+
+/// Which database serves the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// A file.
+    Sqlite,
+    /// A server.
+    Postgres,
+}
+
+/// What a health check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Which database.
+    pub backend: Backend,
+    /// The newest migration that was applied.
+    pub schema_version: i64,
+}
