@@ -19,6 +19,7 @@ pub mod limits;
 mod number;
 pub mod verbs;
 pub mod wire;
+pub mod workflows;
 
 /// The protobuf messages of package `handoff.v1`, with canonical protobuf-JSON through serde.
 #[allow(missing_docs, unreachable_pub, clippy::all)]

@@ -1,0 +1,121 @@
+//! What a verb workflow is called and takes: its type, signals, updates and query.
+//!
+//! Inputs of the run, of signals and of `resolve` are raw payloads: a typed input that can't be decoded fails the workflow task
+//! for ever, where a raw one can be refused.
+
+use crate::v1;
+use temporalio_common_wasm::{
+    HasWorkflowDefinition, QueryDefinition, SignalDefinition, UpdateDefinition, WorkflowDefinition,
+    data_converters::RawValue,
+};
+
+/// The workflow type of a verb, by the verb's name. Its input is a [`v1::TaskInput`].
+#[derive(Clone, Debug)]
+pub struct VerbWorkflow(String);
+
+impl VerbWorkflow {
+    /// The workflow type of this verb.
+    pub fn new(verb: impl Into<String>) -> Self {
+        Self(verb.into())
+    }
+}
+
+impl WorkflowDefinition for VerbWorkflow {
+    type Input = v1::TaskInput;
+    type Output = v1::RunSummary;
+
+    fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl HasWorkflowDefinition for VerbWorkflow {
+    type Run = Self;
+}
+
+/// The update `outcome`: answers once the buyer's answer is known. It only reads what the run has done.
+#[derive(Clone, Copy, Debug)]
+pub struct OutcomeUpdate;
+
+impl UpdateDefinition for OutcomeUpdate {
+    type Workflow = VerbWorkflow;
+    type Input = ();
+    type Output = v1::Outcome;
+
+    fn name(&self) -> &str {
+        OUTCOME
+    }
+}
+
+/// The update `resolve`: an external decision, answered after it was settled. Its input is a [`v1::Completion`].
+#[derive(Clone, Copy, Debug)]
+pub struct ResolveUpdate;
+
+impl UpdateDefinition for ResolveUpdate {
+    type Workflow = VerbWorkflow;
+    type Input = v1::Completion;
+    type Output = v1::Resolution;
+
+    fn name(&self) -> &str {
+        RESOLVE
+    }
+}
+
+/// The signal `complete`: an external decision, durable whether or not a worker is alive.
+#[derive(Clone, Copy, Debug)]
+pub struct CompleteSignal;
+
+impl SignalDefinition for CompleteSignal {
+    type Workflow = VerbWorkflow;
+    type Input = RawValue;
+
+    fn name(&self) -> &str {
+        COMPLETE
+    }
+}
+
+/// The signal `fail`: likewise; a bare object is an AdCP error.
+#[derive(Clone, Copy, Debug)]
+pub struct FailSignal;
+
+impl SignalDefinition for FailSignal {
+    type Workflow = VerbWorkflow;
+    type Input = RawValue;
+
+    fn name(&self) -> &str {
+        FAIL
+    }
+}
+
+/// The query `status`, for debugging.
+#[derive(Clone, Copy, Debug)]
+pub struct StatusQuery;
+
+impl QueryDefinition for StatusQuery {
+    type Workflow = VerbWorkflow;
+    type Input = ();
+    type Output = v1::WorkflowStatus;
+
+    fn name(&self) -> &str {
+        STATUS
+    }
+}
+
+/// Name of [`OutcomeUpdate`].
+pub const OUTCOME: &str = "outcome";
+/// Name of [`ResolveUpdate`].
+pub const RESOLVE: &str = "resolve";
+/// Name of [`CompleteSignal`].
+pub const COMPLETE: &str = "complete";
+/// Name of [`FailSignal`].
+pub const FAIL: &str = "fail";
+/// Name of [`StatusQuery`].
+pub const STATUS: &str = "status";
+
+/// Search attribute (Keyword) with the scope, set at start.
+pub const SCOPE_ATTRIBUTE: &str = "HandoffScope";
+/// Search attribute (Keyword) with the verb, set at start.
+pub const TASK_TYPE_ATTRIBUTE: &str = "HandoffTaskType";
+
+/// The task queue of verb workflows and their activities, unless configured.
+pub const DEFAULT_TASK_QUEUE: &str = "handoff";
