@@ -1,1 +1,21 @@
-//! Placeholder.
+//! Handoff: a durable engine for AdCP sellers, on Temporal. The one crate that a seller depends on.
+//!
+//! A seller writes async functions that decide; [`Seller`] makes a binary of them. Everything a handler needs is in
+//! [`prelude`].
+
+pub use handoff_activities::seller;
+pub use handoff_client as client;
+pub use handoff_proto as proto;
+pub use handoff_store as store;
+pub use handoff_worker::{Seller, Worker, WorkerSettings};
+
+/// What a seller's code begins with: `use handoff::prelude::*;`
+pub mod prelude {
+    pub use crate::Seller;
+    pub use handoff_activities::seller::{
+        Acknowledgement, Context, Decision, DecisionDiscarded, Progress, ReviewOverdue, ReviewReminder, TaskCanceled,
+        TaskCompleted, TaskContext, TaskFailed, TaskRejected, enqueue, task, verb,
+    };
+    pub use handoff_proto::wire::{AdcpError, Recovery};
+    pub use serde_json::{Value, json};
+}

@@ -5,7 +5,8 @@
 
 use crate::{
     json,
-    limits::{MAX_RESULT_BYTES, MAX_TEXT_BYTES},
+    limits::{MAX_ENCODED_BYTES, MAX_RESULT_BYTES, MAX_TEXT_BYTES},
+    payload::{self, Encoding},
     v1::{self, completion::Outcome},
     wire::AdcpError,
 };
@@ -32,24 +33,22 @@ pub fn from_payloads(payloads: &[Payload], intent: Intent) -> Result<v1::Complet
     let [payload] = payloads else {
         return Err(invalid(format!("expected one payload, found {}", payloads.len())));
     };
-    if payload.data.len() > MAX_RESULT_BYTES {
-        return Err(invalid(format!("{} bytes, at most {MAX_RESULT_BYTES} are allowed", payload.data.len())));
+    if payload.data.len() > MAX_ENCODED_BYTES {
+        return Err(invalid(format!("{} bytes, at most {MAX_ENCODED_BYTES} are allowed", payload.data.len())));
     }
-    match payload.metadata.get("encoding").map(|encoding| String::from_utf8_lossy(encoding)).as_deref() {
-        Some("json/plain" | "json/protobuf") => from_json(&payload.data, intent),
-        Some("binary/protobuf") => {
+    match payload::encoding(payload).map_err(|error| invalid(error.0))? {
+        Encoding::Json => from_json(&payload.data, intent),
+        Encoding::Protobuf => {
             let completion = v1::Completion::decode(payload.data.as_slice())
                 .map_err(|error| invalid(format!("not a handoff.v1.Completion: {error}")))?;
             check(completion)
         }
-        Some(other) => Err(invalid(format!("payload encoding {other:?} is not accepted"))),
-        None => Err(invalid("the payload names no encoding")),
     }
 }
 
 /// Reads JSON text.
 pub fn from_json(text: &[u8], intent: Intent) -> Result<v1::Completion, InvalidCompletion> {
-    let value = json::parse_object(text, MAX_RESULT_BYTES).map_err(|error| invalid(error.to_string()))?;
+    let value = json::parse_object(text, MAX_ENCODED_BYTES).map_err(|error| invalid(error.to_string()))?;
     let Value::Object(fields) = value else { return Err(invalid("expected a JSON object")) };
     if is_envelope(&fields) { from_envelope(fields) } else { from_bare(Value::Object(fields), intent) }
 }

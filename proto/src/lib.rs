@@ -13,10 +13,12 @@
 pub mod activities;
 pub mod completion;
 pub mod convert;
+pub mod errors;
 pub mod ids;
 pub mod json;
 pub mod limits;
 mod number;
+pub mod payload;
 pub mod verbs;
 pub mod wire;
 pub mod workflows;
@@ -26,6 +28,7 @@ pub mod workflows;
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/handoff.v1.rs"));
     include!(concat!(env!("OUT_DIR"), "/handoff.v1.serde.rs"));
+    pub use pbjson_types::{Duration as ProtoDuration, Timestamp as ProtoTimestamp};
 }
 
 pub use ids::TaskId;

@@ -1,10 +1,10 @@
 //! Sizes that are refused before Temporal or a database would refuse them.
 
 /// The largest request, in bytes. Temporal's limit for one payload is 2 MB; encryption and envelopes need room.
-pub const MAX_REQUEST_BYTES: usize = 1_500_000;
+pub const MAX_REQUEST_BYTES: usize = 1_000_000;
 
 /// The largest result, error or handler input, in bytes.
-pub const MAX_RESULT_BYTES: usize = 1_500_000;
+pub const MAX_RESULT_BYTES: usize = 1_000_000;
 
 /// The deepest nesting of a JSON body.
 pub const MAX_JSON_DEPTH: usize = 64;
@@ -14,3 +14,6 @@ pub const MAX_TEXT_BYTES: usize = 4_096;
 
 /// The longest account or principal name, in bytes: they are part of workflow ids, which Temporal limits to 1,000.
 pub const MAX_SCOPE_BYTES: usize = 512;
+
+/// The largest encoded input or output of an activity, in bytes: JSON text inside JSON grows by its escapes.
+pub const MAX_ENCODED_BYTES: usize = 1_800_000;

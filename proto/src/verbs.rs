@@ -25,6 +25,8 @@ pub struct Verb {
     pub idempotency_key: IdempotencyKey,
     /// Its error arm is `{status, errors}` and nothing else.
     pub closed_error_arm: bool,
+    /// Its success carries the envelope's `status`.
+    pub status_in_result: bool,
     may_be_async: fn(&Value) -> bool,
 }
 
@@ -42,7 +44,8 @@ pub static VERBS: &[Verb] = &[
     verb("buy_products", "media-buy", IdempotencyKey::Required, true, always),
     verb("control_media_buy", "media-buy", IdempotencyKey::Required, true, always),
     verb("create_media_buy", "media-buy", IdempotencyKey::Required, false, always),
-    verb("decline_proposals", "media-buy", IdempotencyKey::Required, true, always),
+    // Its closed success arm forbids `status`, against the protocol's own envelope.
+    Verb { status_in_result: false, ..verb("decline_proposals", "media-buy", IdempotencyKey::Required, true, always) },
     verb("get_creative_features", "creative", IdempotencyKey::Optional, false, always),
     verb("get_products", "media-buy", IdempotencyKey::Optional, false, unless_wholesale),
     verb("get_signals", "signals", IdempotencyKey::Ignored, false, unless_wholesale),
@@ -60,6 +63,14 @@ pub fn find(name: &str) -> Option<&'static Verb> {
     VERBS.iter().find(|verb| verb.name == name)
 }
 
+/// May this verb's request, as JSON text, be answered `submitted` by the protocol's rules alone?
+pub fn may_be_async(name: &str, request_json: &str) -> bool {
+    match (find(name), serde_json::from_str::<Value>(request_json)) {
+        (Some(verb), Ok(request)) => verb.may_be_async(&request),
+        _ => false,
+    }
+}
+
 const fn verb(
     name: &'static str,
     protocol: &'static str,
@@ -67,7 +78,7 @@ const fn verb(
     closed_error_arm: bool,
     may_be_async: fn(&Value) -> bool,
 ) -> Verb {
-    Verb { name, protocol, idempotency_key, closed_error_arm, may_be_async }
+    Verb { name, protocol, idempotency_key, closed_error_arm, status_in_result: true, may_be_async }
 }
 
 fn always(_: &Value) -> bool {

@@ -1,1 +1,16 @@
-//! Placeholder.
+//! The composition root: where a seller's handlers, the registry and Temporal come together.
+//!
+//! - [`Seller`]: the builder that a seller's `main` uses; [`Seller::run`] gives the binary its commands.
+//! - [`Worker`]: a worker as a library, for those who write their own `main`.
+//! - `dev`: a whole development environment in one command.
+//!
+//! Invariant: wrong wiring is refused before anything is connected.
+
+mod commands;
+mod seller;
+mod temporal_server;
+mod worker;
+
+pub use seller::Seller;
+pub use temporal_server::{ServerOptions, TemporalServer};
+pub use worker::{Worker, WorkerSettings};

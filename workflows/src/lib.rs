@@ -1,1 +1,9 @@
-//! Placeholder.
+//! Handoff's deterministic code: the life of a verb as a Temporal workflow.
+//!
+//! Invariants: nothing here can do I/O (the crate depends on `temporalio-workflow`, not on the SDK); no clock, environment,
+//! network, randomness or database; only the SDK's own futures; every exit drains the update handlers; no input, whatever it
+//! is, fails a workflow task.
+
+mod verb;
+
+pub use verb::{VerbRun, as_workflow_type};

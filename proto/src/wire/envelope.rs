@@ -14,6 +14,18 @@ pub fn submitted_body(task_id: &str) -> Value {
     })
 }
 
+/// A success: the seller's result, with the envelope's `status` where the seller left it out. What is there is never changed.
+pub fn completed_body(verb: Option<&Verb>, result: Value) -> Value {
+    match result {
+        Value::Object(fields) if !fields.contains_key("status") && verb.is_none_or(|verb| verb.status_in_result) => {
+            let mut body = Map::from_iter([("status".to_owned(), Value::from("completed"))]);
+            body.extend(fields);
+            Value::Object(body)
+        }
+        other => other,
+    }
+}
+
 /// The body of a failed answer: `adcp_error` and `errors`, but only `errors` for verbs whose closed error arm has no
 /// `adcp_error`.
 pub fn failed_body(verb: Option<&Verb>, error: &AdcpError) -> Value {

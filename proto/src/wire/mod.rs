@@ -6,7 +6,7 @@ mod list_tasks;
 mod status;
 mod task_status;
 
-pub use envelope::{failed_body, replay_body, submitted_body, with_context};
+pub use envelope::{completed_body, failed_body, replay_body, submitted_body, with_context};
 pub use error::{AdcpError, Issue, Recovery};
 pub use list_tasks::{ListTasksFilters, ListTasksRequest, Pagination, Sort, SortDirection, SortField};
 pub use status::{ParseStatusError, TaskStatus};

@@ -1,6 +1,6 @@
 //! `get_task_status` (schemas protocol/get-task-status-{request,response}.json).
 
-use super::{TaskStatus, failed_body, with_context};
+use super::{TaskStatus, completed_body, failed_body, with_context};
 use crate::{v1::TaskRecord, verbs};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -67,7 +67,7 @@ fn result_body(task: &TaskRecord) -> Option<Value> {
     let body = match &task.error {
         Some(error) => failed_body(verb, &error.to_wire()),
         None if task.result_json.is_empty() => return None,
-        None => serde_json::from_str(&task.result_json).ok()?,
+        None => completed_body(verb, serde_json::from_str(&task.result_json).ok()?),
     };
     let context: Option<Value> = serde_json::from_str(&task.context_json).ok();
     Some(with_context(body, context.as_ref()))

@@ -1,0 +1,195 @@
+//! `begin` and `decide`: the seller's decision, recorded once.
+
+use super::{Activities, guard};
+use crate::seller::{DecisionDiscarded, Prepared, RequestContext, TaskSummary};
+use handoff_proto::{
+    convert::to_proto_duration,
+    errors,
+    v1::{self, BeginOutput, DecideInput, Standing, TaskInput, TaskRef, decision::Kind},
+    verbs,
+    wire::AdcpError,
+};
+use handoff_store::RegistryError;
+use serde_json::Value;
+use std::{sync::Arc, time::Duration};
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+// How long a decision that was made waits for a registry that is away, before the handler has to be called again.
+const RECORD_PATIENCE: Duration = Duration::from_secs(120);
+
+impl Activities {
+    /// Finds the decision in the journal or, for a quick handler, gets it.
+    pub(super) async fn begin_deciding(&self, input: TaskInput) -> Result<BeginOutput, ActivityError> {
+        let task = guard::task_of(&input)?;
+        let standing = self.registry.standing(&task).await.map_err(guard::registry_error)?;
+        if is_over(&standing) {
+            return Ok(BeginOutput { standing: Some(standing), ..Default::default() });
+        }
+        let (request, body) = request_of(&input, 1);
+        let may_be_async = self.may_be_async(&task, &request, &body).await;
+        let mut output = BeginOutput {
+            standing: Some(standing),
+            may_be_async,
+            decide_timeout: Some(to_proto_duration(self.timeouts.decide)),
+            decide_heartbeat_timeout: Some(to_proto_duration(self.timeouts.heartbeat)),
+        };
+        if self.handlers.verb(&task.verb).is_some_and(|verb| verb.quick) {
+            let deciding = self.ask(&input, request, body, may_be_async);
+            // Too slow, or it panicked: the regular activity tells apart which.
+            if let Ok(Ok(decision)) = tokio::time::timeout(self.timeouts.quick, deciding).await {
+                output.standing = Some(self.record(&input, &task, decision).await?);
+            }
+        }
+        Ok(output)
+    }
+
+    /// Calls the verb handler, unless the journal has its decision, and records what it decided.
+    pub(super) async fn decide_regularly(
+        &self,
+        ctx: ActivityContext,
+        input: DecideInput,
+    ) -> Result<Standing, ActivityError> {
+        let DecideInput { input, may_be_async } = input;
+        let input = guard::required(input, "input")?;
+        let task = guard::task_of(&input)?;
+        let standing = self.registry.standing(&task).await.map_err(guard::registry_error)?;
+        if is_over(&standing) {
+            return Ok(standing);
+        }
+        // A cancellation does not stop the handler: what it may have booked has to be recorded, or undone.
+        let (request, body) = request_of(&input, ctx.info().attempt);
+        guard::with_heartbeats(&ctx, || None, async {
+            let decision = self.ask(&input, request, body, may_be_async).await?;
+            self.record(&input, &task, decision).await
+        })
+        .await
+    }
+
+    async fn may_be_async(&self, task: &TaskRef, request: &Arc<RequestContext>, body: &Value) -> bool {
+        if !verbs::find(&task.verb).is_some_and(|verb| verb.may_be_async(body)) {
+            return false;
+        }
+        match self.handlers.verb(&task.verb).and_then(|verb| verb.answers_at_once.as_ref()) {
+            Some(answers_at_once) => !answers_at_once(request.clone(), body.clone()).await,
+            None => true,
+        }
+    }
+
+    // An `AdcpError` is an answer. Only a panic is not: it says nothing about what the handler did.
+    async fn ask(
+        &self,
+        input: &TaskInput,
+        request: Arc<RequestContext>,
+        body: Value,
+        may_be_async: bool,
+    ) -> Result<v1::Decision, ActivityError> {
+        let name = request.verb.clone();
+        let Some(verb) = self.handlers.verb(&name) else {
+            let error = AdcpError::terminal("UNSUPPORTED_FEATURE", format!("This seller does not offer {name}."));
+            return Ok(refuse(error));
+        };
+        let answer = guard::catch(&name, input, (verb.decide)(request, body)).await;
+        let Ok(answer) = answer else { return Err(guard::panicked(input)) };
+        let prepared = match answer.and_then(crate::seller::Decision::prepare) {
+            Ok(prepared) => prepared,
+            Err(error) => return Ok(refuse(error)),
+        };
+        let decision = match self.with_options(&name, prepared, may_be_async) {
+            Ok(prepared) => prepared.into_message(),
+            Err(error) => {
+                tracing::error!(verb = name, code = error.code, correlation_id = %input.correlation_id, "a decision can't be carried out");
+                refuse(error)
+            }
+        };
+        Ok(match guard::oversize(&decision) {
+            Some(size) => refuse(errors::result_too_large(size, handoff_proto::limits::MAX_ENCODED_BYTES)),
+            None => decision,
+        })
+    }
+
+    // Checks a hand-off against the wiring, and gives it the options that its handler was registered with.
+    fn with_options(&self, verb: &str, prepared: Prepared, may_be_async: bool) -> Result<Prepared, AdcpError> {
+        let missing = |handler: &str| {
+            tracing::error!(verb, handler, "name it in hands_off_to, and register it");
+            AdcpError::terminal(errors::HANDLER_MISSING, "The seller is not set up for this request.")
+        };
+        let declared = |handler: &str| {
+            self.handlers.verb(verb).is_some_and(|verb| verb.hands_off_to.iter().any(|name| name == handler))
+        };
+        match prepared {
+            Prepared::Complete(_) => Ok(prepared),
+            _ if !may_be_async => Err(errors::async_not_allowed()),
+            Prepared::Task(mut handoff) => {
+                let task = self.handlers.task(&handoff.handler).filter(|_| declared(&handoff.handler));
+                let task = task.ok_or_else(|| missing(&handoff.handler))?;
+                handoff.retry_policy = Some(task.retry.clone());
+                handoff.attempt_timeout = Some(to_proto_duration(task.attempt_timeout));
+                handoff.heartbeat_timeout = Some(to_proto_duration(task.heartbeat_timeout));
+                handoff.deadline = Some(to_proto_duration(task.deadline));
+                Ok(Prepared::Task(handoff))
+            }
+            Prepared::Workflow(mut handoff) => {
+                let enqueue = self.handlers.enqueue(&handoff.handler).filter(|_| declared(&handoff.handler));
+                let enqueue = enqueue.ok_or_else(|| missing(&handoff.handler))?;
+                handoff.enqueue_retry_policy = Some(enqueue.retry.clone());
+                handoff.enqueue_attempt_timeout = Some(to_proto_duration(enqueue.attempt_timeout));
+                Ok(Prepared::Workflow(handoff))
+            }
+        }
+    }
+
+    async fn record(
+        &self,
+        input: &TaskInput,
+        task: &TaskRef,
+        decision: v1::Decision,
+    ) -> Result<Standing, ActivityError> {
+        let standing = self.record_patiently(task, &decision).await.map_err(guard::registry_error)?;
+        if standing.decision.as_ref() != Some(&decision) {
+            self.decision_discarded(input, &decision).await;
+        }
+        Ok(standing)
+    }
+
+    async fn record_patiently(&self, task: &TaskRef, decision: &v1::Decision) -> Result<Standing, RegistryError> {
+        let give_up = tokio::time::Instant::now() + RECORD_PATIENCE;
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match self.registry.record_decision(task, decision).await {
+                Err(error) if error.is_transient() && tokio::time::Instant::now() < give_up => {
+                    tracing::warn!(task_id = task.task_id, %error, "a decision waits to be recorded");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(5));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn decision_discarded(&self, input: &TaskInput, decision: &v1::Decision) {
+        if matches!(decision.kind, Some(Kind::Refuse(_))) {
+            return;
+        }
+        let task = TaskSummary::new(input);
+        tracing::warn!(task_id = task.task_id, "a decision came too late and was discarded");
+        let condition = DecisionDiscarded {
+            idempotency_token: task.task_id.clone(),
+            task,
+            decision: serde_json::to_value(decision).unwrap_or_default(),
+        };
+        self.handlers.dispatcher.dispatch(condition).await;
+    }
+}
+
+fn is_over(standing: &Standing) -> bool {
+    standing.decision.is_some() || standing.settlement.is_some()
+}
+
+fn refuse(error: AdcpError) -> v1::Decision {
+    v1::Decision { kind: Some(Kind::Refuse(error.into())) }
+}
+
+fn request_of(input: &TaskInput, attempt: u32) -> (Arc<RequestContext>, Value) {
+    let body = serde_json::from_str(&input.request_json).unwrap_or_default();
+    (Arc::new(RequestContext::new(input, attempt)), body)
+}

@@ -1,0 +1,29 @@
+//! `enqueue`: an enqueue handler is asked to take a review.
+
+use super::{Activities, guard};
+use crate::seller::{Acknowledgement, RequestContext};
+use handoff_proto::{errors, v1, wire::AdcpError};
+use std::sync::Arc;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+impl Activities {
+    pub(super) async fn call_enqueue_handler(
+        &self,
+        ctx: ActivityContext,
+        input: v1::EnqueueInput,
+    ) -> Result<v1::Acknowledgement, ActivityError> {
+        let handoff = guard::required(input.handoff, "handoff")?;
+        let input = guard::required(input.input, "input")?;
+        let Some(handler) = self.handlers.enqueue(&handoff.handler) else {
+            tracing::error!(handler = handoff.handler, "no such enqueue handler is registered in this worker");
+            return Err(guard::try_again(
+                &AdcpError::terminal(errors::HANDLER_MISSING, "The seller is not set up for this request.").into(),
+            ));
+        };
+        let request = Arc::new(RequestContext::new(&input, ctx.info().attempt));
+        let body = serde_json::from_str(&handoff.input_json).unwrap_or_default();
+        let answer = guard::catch(&handoff.handler, &input, (handler.enqueue)(request, body)).await;
+        let Ok(answer) = answer else { return Err(guard::panicked(&input)) };
+        Ok(answer.unwrap_or_else(Acknowledgement::unable).into_message())
+    }
+}

@@ -1,0 +1,118 @@
+//! Between handlers that may do anything and an engine that must go on.
+
+use futures::FutureExt;
+use handoff_proto::{
+    errors,
+    limits::MAX_ENCODED_BYTES,
+    v1::{AdcpError, TaskInput, TaskRef},
+};
+use handoff_store::RegistryError;
+use serde::Serialize;
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use temporalio_common::error::ApplicationFailure;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+/// A handler panicked. The panic's text stays in the log; what leaves is a correlation id.
+pub(super) struct Panicked;
+
+/// Calls a handler; a panic is logged, not passed on.
+pub(super) async fn catch<T>(what: &str, input: &TaskInput, call: impl Future<Output = T>) -> Result<T, Panicked> {
+    AssertUnwindSafe(call).catch_unwind().await.map_err(|panic| {
+        let task_id = input.task.as_ref().map(|task| task.task_id.as_str()).unwrap_or_default();
+        tracing::error!(handler = what, task_id, correlation_id = %input.correlation_id, panic = text_of(&*panic), "a handler panicked");
+        Panicked
+    })
+}
+
+/// The activity is to be tried again; if it never succeeds, the buyer gets this error.
+pub(super) fn try_again(error: &AdcpError) -> ActivityError {
+    ActivityError::application(
+        ApplicationFailure::builder(BoxedMessage::from(error.code.clone()))
+            .type_name(error.code.clone())
+            .details(error.clone())
+            .build(),
+    )
+}
+
+/// The handler panicked: to be tried again.
+pub(super) fn panicked(input: &TaskInput) -> ActivityError {
+    try_again(&errors::handler_failed(&input.correlation_id).into())
+}
+
+/// A registry that refused. Only a value that can't be read is hopeless; a full disk can be emptied.
+pub(super) fn registry_error(error: RegistryError) -> ActivityError {
+    let hopeless = matches!(error, RegistryError::Corrupt(_) | RegistryError::Schema(_));
+    ApplicationFailureOf { code: "REGISTRY", message: error.to_string(), hopeless }.into_error()
+}
+
+/// The task that an input is about.
+pub(super) fn task_of(input: &TaskInput) -> Result<TaskRef, ActivityError> {
+    required(input.task.clone(), "task")
+}
+
+/// A field that every worker's build has always set.
+pub(super) fn required<T>(field: Option<T>, name: &str) -> Result<T, ActivityError> {
+    field.ok_or_else(|| {
+        ApplicationFailureOf { code: "INPUT", message: format!("the activity's input has no {name}"), hopeless: true }
+            .into_error()
+    })
+}
+
+/// The size of a message as Temporal will store it, if that is too large.
+pub(super) fn oversize(message: &impl Serialize) -> Option<usize> {
+    let size = serde_json::to_vec(message).map_or(usize::MAX, |encoded| encoded.len());
+    (size > MAX_ENCODED_BYTES).then_some(size)
+}
+
+/// Runs `work` while telling Temporal that this worker lives, with the details that `last` gives.
+pub(super) async fn with_heartbeats<T>(
+    ctx: &ActivityContext,
+    last: impl Fn() -> Option<serde_json::Value>,
+    work: impl Future<Output = T>,
+) -> T {
+    let every = ctx.info().heartbeat_timeout.unwrap_or(Duration::from_secs(10)) / 4;
+    let mut ticks = tokio::time::interval(every.max(Duration::from_millis(50)));
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            output = &mut work => return output,
+            _ = ticks.tick() => {
+                let recorded = match last() {
+                    Some(details) => ctx.record_heartbeat(details).await,
+                    None => ctx.record_heartbeat(()).await,
+                };
+                if let Err(error) = recorded {
+                    tracing::warn!(%error, "a heartbeat could not be encoded");
+                }
+            }
+        }
+    }
+}
+
+struct ApplicationFailureOf {
+    code: &'static str,
+    message: String,
+    hopeless: bool,
+}
+
+impl ApplicationFailureOf {
+    fn into_error(self) -> ActivityError {
+        ActivityError::application(
+            ApplicationFailure::builder(BoxedMessage::from(self.message))
+                .type_name(self.code.to_owned())
+                .non_retryable(self.hopeless)
+                .build(),
+        )
+    }
+}
+
+type BoxedMessage = Box<dyn std::error::Error + Send + Sync>;
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("")
+}
+
+/// A shared heartbeat's last details.
+pub(super) fn last_details(work: &Arc<crate::seller::Work>) -> Option<serde_json::Value> {
+    work.heartbeat.lock().ok().and_then(|last| last.clone())
+}

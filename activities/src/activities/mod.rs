@@ -1,0 +1,131 @@
+//! What Temporal runs: one method an activity, under the names in `handoff_proto::activities`.
+
+mod decide;
+mod enqueue;
+mod guard;
+mod notify;
+mod run_task;
+mod settle;
+
+use crate::seller::Handlers;
+use handoff_proto::{
+    activities::{Accept, Begin, Decide, Discard, Enqueue, Notify, RecordDroppedSignals, RunTask, Settle},
+    v1,
+};
+use handoff_store::Registry;
+use std::{sync::Arc, time::Duration};
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+/// How long the engine gives a seller's verb handlers.
+#[derive(Clone, Copy, Debug)]
+pub struct ActivityTimeouts {
+    /// A quick handler, before it is invoked again the regular way. Below the 3 seconds that the workflow allows.
+    pub quick: Duration,
+    /// Any other verb handler, all attempts together.
+    pub decide: Duration,
+    /// After this long without a sign of life from its worker an attempt to decide is given up.
+    pub heartbeat: Duration,
+}
+
+impl Default for ActivityTimeouts {
+    fn default() -> Self {
+        Self { quick: Duration::from_secs(2), decide: Duration::from_secs(3600), heartbeat: Duration::from_secs(10) }
+    }
+}
+
+/// The activities of verb workflows.
+#[derive(Clone)]
+pub struct Activities {
+    registry: Arc<dyn Registry>,
+    handlers: Arc<Handlers>,
+    timeouts: ActivityTimeouts,
+}
+
+impl Activities {
+    /// With the registry to ask and the seller's handlers to call.
+    pub fn new(registry: Arc<dyn Registry>, handlers: Handlers, timeouts: ActivityTimeouts) -> Self {
+        Self { registry, handlers: Arc::new(handlers), timeouts }
+    }
+}
+
+// What each one does is said at its definition in handoff-proto.
+#[activities]
+impl Activities {
+    #[activity(name = Begin::NAME)]
+    pub async fn begin(
+        self: Arc<Self>,
+        _: ActivityContext,
+        input: v1::TaskInput,
+    ) -> Result<v1::BeginOutput, ActivityError> {
+        self.begin_deciding(input).await
+    }
+
+    #[activity(name = Decide::NAME)]
+    pub async fn decide(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: v1::DecideInput,
+    ) -> Result<v1::Standing, ActivityError> {
+        self.decide_regularly(ctx, input).await
+    }
+
+    #[activity(name = Accept::NAME)]
+    pub async fn accept(
+        self: Arc<Self>,
+        _: ActivityContext,
+        input: v1::TaskInput,
+    ) -> Result<v1::Standing, ActivityError> {
+        self.registry.accept(&guard::task_of(&input)?).await.map_err(guard::registry_error)
+    }
+
+    #[activity(name = RunTask::NAME)]
+    pub async fn run_task(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: v1::RunTaskInput,
+    ) -> Result<v1::Completion, ActivityError> {
+        self.run_task_handler(ctx, input).await
+    }
+
+    #[activity(name = Enqueue::NAME)]
+    pub async fn enqueue(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: v1::EnqueueInput,
+    ) -> Result<v1::Acknowledgement, ActivityError> {
+        self.call_enqueue_handler(ctx, input).await
+    }
+
+    #[activity(name = Settle::NAME)]
+    pub async fn settle(
+        self: Arc<Self>,
+        _: ActivityContext,
+        input: v1::SettleInput,
+    ) -> Result<v1::SettleOutput, ActivityError> {
+        self.settle_task(input).await
+    }
+
+    #[activity(name = Discard::NAME)]
+    pub async fn discard(
+        self: Arc<Self>,
+        _: ActivityContext,
+        input: v1::DiscardInput,
+    ) -> Result<v1::DiscardOutput, ActivityError> {
+        self.discard_task(input).await
+    }
+
+    #[activity(name = RecordDroppedSignals::NAME)]
+    pub async fn record_dropped_signals(
+        self: Arc<Self>,
+        _: ActivityContext,
+        input: v1::RecordDroppedSignalsInput,
+    ) -> Result<(), ActivityError> {
+        self.append_dropped_signals(input).await
+    }
+
+    #[activity(name = Notify::NAME)]
+    pub async fn notify(self: Arc<Self>, _: ActivityContext, input: v1::NotifyInput) -> Result<(), ActivityError> {
+        self.dispatch_condition(input).await
+    }
+}

@@ -1,0 +1,67 @@
+//! `run_task`: a task handler at work.
+
+use super::{Activities, guard};
+use crate::seller::{RequestContext, Work};
+use handoff_proto::{
+    errors,
+    limits::MAX_ENCODED_BYTES,
+    v1::{Completion, RunTaskInput, completion::Outcome},
+    wire::AdcpError,
+};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+// How long a cancelled handler may take to clean up before it is dropped.
+const CANCEL_GRACE: Duration = Duration::from_secs(30);
+
+impl Activities {
+    pub(super) async fn run_task_handler(
+        &self,
+        ctx: ActivityContext,
+        input: RunTaskInput,
+    ) -> Result<Completion, ActivityError> {
+        let handoff = guard::required(input.handoff, "handoff")?;
+        let input = guard::required(input.input, "input")?;
+        let task = guard::task_of(&input)?;
+        let Some(handler) = self.handlers.task(&handoff.handler) else {
+            // Another worker may have it: this build may be older or newer than the one that decided.
+            tracing::error!(handler = handoff.handler, "no such task handler is registered in this worker");
+            return Err(guard::try_again(
+                &AdcpError::terminal(errors::HANDLER_MISSING, "The seller is not set up for this request.").into(),
+            ));
+        };
+        let request = Arc::new(RequestContext::new(&input, ctx.info().attempt));
+        let last =
+            ctx.heartbeat_details().deserialize::<serde_json::Value>().ok().flatten().filter(|last| !last.is_null());
+        let work = Arc::new(Work { activity: ctx, registry: self.registry.clone(), task, heartbeat: Mutex::new(last) });
+        let body = serde_json::from_str(&handoff.input_json).unwrap_or_default();
+        let running = guard::catch(&handoff.handler, &input, (handler.run)(request, work.clone(), body));
+        let running = guard::with_heartbeats(&work.activity, || guard::last_details(&work), running);
+        let outcome = tokio::select! {
+            outcome = running => outcome,
+            () = async {
+                work.activity.cancelled().await;
+                tokio::time::sleep(CANCEL_GRACE).await;
+            } => return Err(ActivityError::cancelled()),
+        };
+        let Ok(result) = outcome else { return Err(guard::panicked(&input)) };
+        let result = result.and_then(|value| crate::seller::result_json(crate::seller::to_json(value)));
+        let outcome = match result {
+            _ if work.activity.is_cancelled() => return Err(ActivityError::cancelled()),
+            Ok(result_json) => Outcome::ResultJson(result_json),
+            Err(error) if error.is_transient() => return Err(guard::try_again(&error.into())),
+            Err(error) => Outcome::Error(error.into()),
+        };
+        let completion = Completion { outcome: Some(outcome), actor: handoff.handler, ..Default::default() };
+        match guard::oversize(&completion) {
+            Some(size) => {
+                let error = errors::result_too_large(size, MAX_ENCODED_BYTES);
+                Ok(Completion { outcome: Some(Outcome::Error(error.into())), ..completion })
+            }
+            None => Ok(completion),
+        }
+    }
+}

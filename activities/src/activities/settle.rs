@@ -1,0 +1,52 @@
+//! `settle`, `discard` and `record_dropped_signals`: registry transactions that end, take back, or annotate a task.
+
+use super::{Activities, guard};
+use crate::seller::{TaskCanceled, TaskCompleted, TaskFailed, TaskRejected};
+use chrono::Utc;
+use handoff_proto::{
+    convert::to_timestamp,
+    v1::{DiscardInput, DiscardOutput, HistoryEntry, RecordDroppedSignalsInput, SettleInput, SettleOutput},
+};
+use temporalio_sdk::activities::ActivityError;
+
+impl Activities {
+    pub(super) async fn settle_task(&self, input: SettleInput) -> Result<SettleOutput, ActivityError> {
+        let task = guard::required(input.task, "task")?;
+        let completion = guard::required(input.completion, "completion")?;
+        let settlement = self.registry.settle(&task, &completion).await.map_err(guard::registry_error)?;
+        let dispatcher = &self.handlers.dispatcher;
+        let notify = settlement.as_ref().is_some_and(|settlement| match settlement.status.as_str() {
+            "completed" => dispatcher.handles::<TaskCompleted>(),
+            "failed" => dispatcher.handles::<TaskFailed>(),
+            "rejected" => dispatcher.handles::<TaskRejected>(),
+            _ => dispatcher.handles::<TaskCanceled>(),
+        });
+        Ok(SettleOutput { settlement, notify })
+    }
+
+    pub(super) async fn discard_task(&self, input: DiscardInput) -> Result<DiscardOutput, ActivityError> {
+        let task = guard::required(input.task, "task")?;
+        let error = guard::required(input.error, "error")?;
+        let settlement = self.registry.discard(&task, &error).await.map_err(guard::registry_error)?;
+        Ok(DiscardOutput { settlement })
+    }
+
+    pub(super) async fn append_dropped_signals(&self, input: RecordDroppedSignalsInput) -> Result<(), ActivityError> {
+        let task = guard::required(input.task, "task")?;
+        let at = to_timestamp(Utc::now());
+        let entries: Vec<(String, HistoryEntry)> = input
+            .signals
+            .into_iter()
+            .map(|dropped| {
+                let entry = HistoryEntry {
+                    at: Some(at),
+                    event: "signal_dropped".to_owned(),
+                    reason: format!("{}: {}", dropped.signal, dropped.reason),
+                    ..Default::default()
+                };
+                (format!("signal_dropped-{}", dropped.number), entry)
+            })
+            .collect();
+        self.registry.append_history(&task, &entries).await.map_err(guard::registry_error)
+    }
+}

