@@ -50,7 +50,7 @@ impl v1::AdcpError {
             },
             field: non_empty(&self.field),
             suggestion: non_empty(&self.suggestion),
-            retry_after: self.retry_after,
+            retry_after: self.retry_after.map(|seconds| u16::try_from(seconds).unwrap_or(3600)),
             issues: serde_json::from_str(&self.issues_json).unwrap_or_default(),
             details: serde_json::from_str(&self.details_json).ok(),
         }
@@ -63,10 +63,10 @@ impl From<&AdcpError> for v1::AdcpError {
             code: error.code.clone(),
             message: error.message.clone(),
             recovery: error.recovery.as_str().to_owned(),
-            field: error.field.clone().unwrap_or_default(),
-            suggestion: error.suggestion.clone().unwrap_or_default(),
-            retry_after: error.retry_after,
-            details_json: error.details.as_ref().map(Value::to_string).unwrap_or_default(),
+            field: error.field.as_deref().unwrap_or_default().to_owned(),
+            suggestion: error.suggestion.as_deref().unwrap_or_default().to_owned(),
+            retry_after: error.retry_after.map(u32::from),
+            details_json: error.details.as_ref().map(|details| details.to_string()).unwrap_or_default(),
             issues_json: if error.issues.is_empty() {
                 String::new()
             } else {
@@ -157,6 +157,6 @@ fn same_json(a: &str, b: &str) -> bool {
     a == b || matches!((canonical(a), canonical(b)), (Some(a), Some(b)) if a == b)
 }
 
-fn non_empty(text: &str) -> Option<String> {
-    (!text.is_empty()).then(|| text.to_owned())
+fn non_empty(text: &str) -> Option<Box<str>> {
+    (!text.is_empty()).then(|| text.into())
 }

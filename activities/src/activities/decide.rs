@@ -122,7 +122,7 @@ impl Activities {
             Prepared::Task(mut handoff) => {
                 let task = self.handlers.task(&handoff.handler).filter(|_| declared(&handoff.handler));
                 let task = task.ok_or_else(|| missing(&handoff.handler))?;
-                handoff.retry_policy = Some(task.retry.clone());
+                handoff.retry_policy = Some(task.retry);
                 handoff.attempt_timeout = Some(to_proto_duration(task.attempt_timeout));
                 handoff.heartbeat_timeout = Some(to_proto_duration(task.heartbeat_timeout));
                 handoff.deadline = Some(to_proto_duration(task.deadline));
@@ -131,7 +131,7 @@ impl Activities {
             Prepared::Workflow(mut handoff) => {
                 let enqueue = self.handlers.enqueue(&handoff.handler).filter(|_| declared(&handoff.handler));
                 let enqueue = enqueue.ok_or_else(|| missing(&handoff.handler))?;
-                handoff.enqueue_retry_policy = Some(enqueue.retry.clone());
+                handoff.enqueue_retry_policy = Some(enqueue.retry);
                 handoff.enqueue_attempt_timeout = Some(to_proto_duration(enqueue.attempt_timeout));
                 Ok(Prepared::Workflow(handoff))
             }

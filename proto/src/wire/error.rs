@@ -40,6 +40,8 @@ pub struct Issue {
 }
 
 /// An error as AdCP has it on the wire. As the answer of a seller's handler it is a decision, not a crash.
+///
+/// Kept below 128 bytes, because it is the error type of nearly every `Result` that a seller writes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdcpError {
     /// From the protocol's vocabulary (enums/error-code.json), or `X_{VENDOR}_{CODE}`.
@@ -51,19 +53,19 @@ pub struct AdcpError {
     pub recovery: Recovery,
     /// Path of the offending field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub field: Option<String>,
+    pub field: Option<Box<str>>,
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub suggestion: Option<String>,
+    pub suggestion: Option<Box<str>>,
     /// Seconds until a retry makes sense, 1 to 3600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_after: Option<u32>,
+    pub retry_after: Option<u16>,
     /// Problems by place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub issues: Vec<Issue>,
     /// Anything else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub details: Option<Value>,
+    pub details: Option<Box<Value>>,
 }
 
 impl AdcpError {
@@ -98,21 +100,21 @@ impl AdcpError {
     /// Names the offending field.
     #[must_use]
     pub fn field(mut self, field: impl Into<String>) -> Self {
-        self.field = Some(field.into());
+        self.field = Some(field.into().into());
         self
     }
 
     /// Says what to do about it.
     #[must_use]
     pub fn suggestion(mut self, suggestion: impl Into<String>) -> Self {
-        self.suggestion = Some(suggestion.into());
+        self.suggestion = Some(suggestion.into().into());
         self
     }
 
     /// Says when a retry makes sense; clamped to the protocol's 1 to 3600 seconds.
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
-        self.retry_after = Some(seconds.clamp(1, 3600));
+        self.retry_after = Some(u16::try_from(seconds).unwrap_or(u16::MAX).clamp(1, 3600));
         self
     }
 
@@ -126,7 +128,7 @@ impl AdcpError {
     /// Adds anything else.
     #[must_use]
     pub fn details(mut self, details: Value) -> Self {
-        self.details = Some(details);
+        self.details = Some(Box::new(details));
         self
     }
 
