@@ -1,5 +1,7 @@
 //! What can go wrong with the registry.
 
+use sqlx::migrate::MigrateError;
+
 /// An error of the registry. Its messages name neither connection strings nor bodies.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
@@ -9,7 +11,7 @@ pub enum RegistryError {
     /// The cursor is not one that this registry gave for this query.
     #[error("the cursor does not belong to this query")]
     InvalidCursor,
-    /// A filter or page size outside its range; names the field.
+    /// An argument outside its range; names the field.
     #[error("{field}: {message}")]
     InvalidQuery {
         /// Path of the offending field.
@@ -20,6 +22,9 @@ pub enum RegistryError {
     /// The registry's URL names no database that is supported.
     #[error("the registry URL must begin with sqlite: or postgres:")]
     UnsupportedUrl,
+    /// The registry's URL names a supported database, but not in a way that can be used.
+    #[error("the registry URL can't be used: {0}")]
+    InvalidUrl(&'static str),
     /// The schema is newer than this build, or a migration was changed.
     #[error("the registry's schema does not fit this build: {0}")]
     Schema(String),
@@ -35,5 +40,36 @@ impl RegistryError {
     /// May the same call succeed later?
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_))
+    }
+
+    /// What an error means that is not a database's own.
+    pub(crate) fn from_sqlx(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::BeginFailed => Self::Unavailable(error.to_string()),
+            sqlx::Error::ColumnDecode { index, .. } => Self::Corrupt(format!("column {index}")),
+            sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) | sqlx::Error::TypeNotFound { .. } => {
+                Self::Corrupt(error.to_string())
+            }
+            // Its message may hold parts of the URL.
+            sqlx::Error::Configuration(_) => Self::InvalidUrl("its settings can't be read"),
+            // Only the message: details may hold values.
+            sqlx::Error::Database(database) => Self::Database(database.message().to_owned()),
+            other => Self::Database(other.to_string()),
+        }
+    }
+
+    pub(crate) fn from_migration(error: MigrateError, refused: fn(sqlx::Error) -> Self) -> Self {
+        match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => refused(error),
+            MigrateError::VersionMissing(version) => {
+                Self::Schema(format!("migration {version} is unknown: the schema is newer than this build"))
+            }
+            other => Self::Schema(other.to_string()),
+        }
     }
 }

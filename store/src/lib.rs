@@ -9,8 +9,17 @@
 //! - Scope and principal are part of every buyer's predicate; what does not match does not exist.
 //! - JSON bodies are stored as the text that they came as.
 
+mod check;
+mod engine;
 mod error;
+#[cfg(test)]
+mod plans;
+mod postgres;
 mod registry;
+mod rules;
+mod sql;
+mod sqlite;
+mod store;
 mod types;
 
 pub use error::RegistryError;

@@ -2,6 +2,7 @@
 
 use crate::{
     Claim, ClaimView, Health, NewClaim, Observation, Reconciled, RegistryError, RegistryOptions, TaskPage, Viewer,
+    engine::Engine, postgres::Postgres, sqlite::Sqlite,
 };
 use async_trait::async_trait;
 use handoff_proto::{
@@ -87,6 +88,11 @@ pub trait Registry: Send + Sync + 'static {
 
 /// Opens the registry at `sqlite:PATH` or `postgres://…`, migrating its schema first. Safe when two processes do it at once.
 pub async fn connect(url: &str, options: RegistryOptions) -> Result<Arc<dyn Registry>> {
-    let _ = (url, options);
-    Err(RegistryError::UnsupportedUrl)
+    match url.split_once(':') {
+        Some(("sqlite", _)) => Ok(Arc::new(Engine::new(Sqlite::open(url).await?, &options))),
+        Some(("postgres" | "postgresql", _)) => {
+            Ok(Arc::new(Engine::new(Postgres::open(url, &options).await?, &options)))
+        }
+        _ => Err(RegistryError::UnsupportedUrl),
+    }
 }

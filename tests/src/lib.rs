@@ -1,1 +1,16 @@
-//! Placeholder.
+//! What the integration tests stand on: real Temporal servers, real databases, real worker processes, and waiting for
+//! conditions instead of sleeping.
+
+mod database;
+mod inprocess;
+mod process;
+mod temporal;
+mod wait;
+mod world;
+
+pub use database::{Database, Kind};
+pub use inprocess::InProcessWorker;
+pub use process::{Process, binary};
+pub use temporal::Temporal;
+pub use wait::{eventually, eventually_within};
+pub use world::{PRINCIPAL, SCOPE, World, fresh_key};

@@ -12,5 +12,5 @@ mod temporal_server;
 mod worker;
 
 pub use seller::Seller;
-pub use temporal_server::{ServerOptions, TemporalServer};
+pub use temporal_server::{Port, ServerOptions, TemporalServer};
 pub use worker::{Worker, WorkerSettings};

@@ -18,15 +18,26 @@ const FLAGS: &str = include_str!("../../deploy/temporal/dev-server.flags");
 const START_PATIENCE: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
 
+/// Which port to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// This one, or fail.
+    Exactly(u16),
+    /// This one, or any free one if it is taken: two development servers side by side should both work.
+    Preferably(u16),
+    /// Any free one.
+    Any,
+}
+
 /// Where an embedded server listens, and keeps its data.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// The server's database.
     pub database: PathBuf,
-    /// Port of the gRPC frontend; any free one if it is taken and not asked for by name.
-    pub port: Option<u16>,
-    /// Port of the web UI; likewise. Without one there is no UI.
-    pub ui_port: Option<u16>,
+    /// Port of the gRPC frontend.
+    pub port: Port,
+    /// Port of the web UI. Without one there is no UI.
+    pub ui_port: Option<Port>,
     /// Where the server's log goes.
     pub log: PathBuf,
 }
@@ -46,7 +57,7 @@ impl TemporalServer {
             std::fs::create_dir_all(directory).with_context(|| format!("{} can't be created", directory.display()))?;
         }
         let address = listen_address(options.port)?;
-        let ui = options.ui_port.map(|port| listen_address(Some(port))).transpose()?;
+        let ui = options.ui_port.map(listen_address).transpose()?;
         let log = std::fs::File::create(&options.log)
             .with_context(|| format!("{} can't be written", options.log.display()))?;
         let mut command = Command::new(&binary);
@@ -89,6 +100,11 @@ impl TemporalServer {
         Ok(())
     }
 
+    /// Kills the server (SIGKILL), as a crash would.
+    pub async fn kill(mut self) -> Result<()> {
+        self.process.kill().await.context("the Temporal server can't be killed")
+    }
+
     async fn wait_until_up(&mut self, log: &Path) -> Result<()> {
         let give_up = Instant::now() + START_PATIENCE;
         while Instant::now() < give_up {
@@ -129,10 +145,13 @@ fn find_binary() -> Result<PathBuf> {
         )
 }
 
-// A port that is taken is replaced by a free one: two development servers side by side should both work.
-fn listen_address(port: Option<u16>) -> Result<SocketAddr> {
+fn listen_address(port: Port) -> Result<SocketAddr> {
     let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|listener| listener.local_addr());
-    port.and_then(|port| bind(port).ok()).map_or_else(|| bind(0), Ok).context("no free port on 127.0.0.1")
+    match port {
+        Port::Exactly(port) => bind(port).with_context(|| format!("port {port} on 127.0.0.1 can't be used")),
+        Port::Preferably(port) => bind(port).or_else(|_| bind(0)).context("no free port on 127.0.0.1"),
+        Port::Any => bind(0).context("no free port on 127.0.0.1"),
+    }
 }
 
 #[cfg(test)]

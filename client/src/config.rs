@@ -1,0 +1,288 @@
+//! What a client, and everything built on it, needs to know: from flags, the environment, or code.
+
+use crate::{
+    duration,
+    temporal::{TemporalConfig, TemporalConfigError},
+};
+use clap::{Args, FromArgMatches, ValueEnum};
+use handoff_proto::workflows::DEFAULT_TASK_QUEUE;
+use handoff_store::RegistryOptions;
+use std::{fmt, time::Duration};
+
+/// Where the registry is, unless configured.
+pub const DEFAULT_REGISTRY_URL: &str = "sqlite:.handoff/registry.db";
+
+// AdCP's `replay_ttl_seconds`.
+const PROTOCOL_TTL: (Duration, Duration) = (Duration::from_secs(3_600), Duration::from_secs(604_800));
+const LONGEST_SYNC_DEADLINE: Duration = Duration::from_secs(300);
+
+/// Whether durability and safety are required.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Environment {
+    /// On a developer's machine or in a test: what is not durable is allowed.
+    #[default]
+    Development,
+    /// For real: what is not durable or not safe is refused.
+    Production,
+}
+
+/// The configuration. Build one with [`Config::from_env`], from [`ConfigArgs`], or from `Default` and by hand.
+#[derive(Clone)]
+pub struct Config {
+    /// How to reach Temporal.
+    pub temporal: TemporalConfig,
+    /// `sqlite:PATH` or `postgres://…`. May hold a password: show [`Config::redacted_registry_url`] instead.
+    pub registry_url: String,
+    /// The task queue of verb workflows and their activities.
+    pub task_queue: String,
+    /// The longest wait before a buyer is answered `submitted`; a request's `time_budget` may shorten it.
+    pub sync_deadline: Duration,
+    /// How long a recorded answer is replayed.
+    pub idempotency_ttl: Duration,
+    /// Whether durability and safety are required.
+    pub environment: Environment,
+    /// How much longer than its sync deadline a call waits for an answer, tries included.
+    pub grace: Duration,
+    /// The longest that one try of a call may take before it is repeated with the same ids.
+    pub attempt_timeout: Duration,
+    /// How long a decision waits to be settled before it is recorded as a signal instead.
+    pub resolve_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            temporal: TemporalConfig::default(),
+            registry_url: DEFAULT_REGISTRY_URL.to_owned(),
+            task_queue: DEFAULT_TASK_QUEUE.to_owned(),
+            sync_deadline: Duration::from_secs(10),
+            idempotency_ttl: RegistryOptions::default().replay_ttl,
+            environment: Environment::Development,
+            grace: Duration::from_secs(5),
+            attempt_timeout: Duration::from_secs(5),
+            resolve_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Config {
+    /// From the environment alone: `HANDOFF_*`, `TEMPORAL_*` and `temporal.toml`.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let command = ConfigArgs::augment_args(clap::Command::new("handoff"));
+        let matches = command
+            .try_get_matches_from(["handoff"])
+            .map_err(|error| ConfigError::Environment(first_line(&error.to_string())))?;
+        let args = ConfigArgs::from_arg_matches(&matches)
+            .map_err(|error| ConfigError::Environment(first_line(&error.to_string())))?;
+        let config = Self::from(args);
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Refuses what can't work, and in production what is not durable.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let production = self.environment == Environment::Production;
+        let sqlite = self.registry_url.starts_with("sqlite:");
+        if !sqlite && !self.registry_url.starts_with("postgres:") && !self.registry_url.starts_with("postgresql:") {
+            return Err(ConfigError::RegistryUrl);
+        }
+        if sqlite && production {
+            return Err(ConfigError::SqliteInProduction);
+        }
+        let (least, most) = if production { PROTOCOL_TTL } else { (Duration::from_secs(1), PROTOCOL_TTL.1) };
+        within("HANDOFF_IDEMPOTENCY_TTL", self.idempotency_ttl, least, most)?;
+        within("HANDOFF_SYNC_DEADLINE", self.sync_deadline, Duration::from_millis(1), LONGEST_SYNC_DEADLINE)?;
+        if self.task_queue.trim().is_empty() {
+            return Err(ConfigError::Empty("HANDOFF_TASK_QUEUE"));
+        }
+        self.temporal.check()?;
+        Ok(())
+    }
+
+    /// The registry's URL without its password and parameters, fit to be shown.
+    pub fn redacted_registry_url(&self) -> String {
+        redact_url(&self.registry_url)
+    }
+
+    /// How the registry is to behave.
+    pub fn registry_options(&self) -> RegistryOptions {
+        RegistryOptions { replay_ttl: self.idempotency_ttl, ..RegistryOptions::default() }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("temporal", &self.temporal)
+            .field("registry_url", &self.redacted_registry_url())
+            .field("task_queue", &self.task_queue)
+            .field("sync_deadline", &self.sync_deadline)
+            .field("idempotency_ttl", &self.idempotency_ttl)
+            .field("environment", &self.environment)
+            .field("grace", &self.grace)
+            .field("attempt_timeout", &self.attempt_timeout)
+            .field("resolve_timeout", &self.resolve_timeout)
+            .finish()
+    }
+}
+
+/// The configuration as command-line flags, each with its environment variable. Flatten it into a command of your own.
+#[derive(Clone, Args)]
+pub struct ConfigArgs {
+    /// Registry: sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE
+    #[arg(long = "registry", env = "HANDOFF_REGISTRY_URL", hide_env_values = true, default_value = DEFAULT_REGISTRY_URL, value_name = "URL", global = true, help_heading = "Connection")]
+    registry_url: String,
+    /// Temporal's address, over what temporal.toml says
+    #[arg(long, env = "TEMPORAL_ADDRESS", value_name = "HOST:PORT", global = true, help_heading = "Connection")]
+    temporal_address: Option<String>,
+    /// Temporal's namespace, over what temporal.toml says
+    #[arg(long, env = "TEMPORAL_NAMESPACE", value_name = "NAME", global = true, help_heading = "Connection")]
+    temporal_namespace: Option<String>,
+    /// Profile in temporal.toml
+    #[arg(long, env = "TEMPORAL_PROFILE", value_name = "NAME", global = true, help_heading = "Connection")]
+    temporal_profile: Option<String>,
+    /// Task queue of the workers
+    #[arg(long, env = "HANDOFF_TASK_QUEUE", default_value = DEFAULT_TASK_QUEUE, value_name = "NAME", global = true, help_heading = "Connection")]
+    task_queue: String,
+    /// Longest wait before a buyer is answered `submitted`
+    #[arg(long, env = "HANDOFF_SYNC_DEADLINE", default_value = "10s", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Behaviour")]
+    sync_deadline: Duration,
+    /// How long a recorded answer is replayed: 1h to 7d
+    #[arg(long, env = "HANDOFF_IDEMPOTENCY_TTL", default_value = "24h", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Behaviour")]
+    idempotency_ttl: Duration,
+    /// In production, what is not durable or not safe is refused
+    #[arg(
+        long = "env",
+        env = "HANDOFF_ENV",
+        default_value = "development",
+        value_name = "ENVIRONMENT",
+        global = true,
+        help_heading = "Behaviour"
+    )]
+    environment: Environment,
+}
+
+impl From<ConfigArgs> for Config {
+    fn from(args: ConfigArgs) -> Self {
+        Self {
+            temporal: TemporalConfig {
+                address: args.temporal_address,
+                namespace: args.temporal_namespace,
+                profile: args.temporal_profile,
+                ..TemporalConfig::default()
+            },
+            registry_url: args.registry_url,
+            task_queue: args.task_queue,
+            sync_deadline: args.sync_deadline,
+            idempotency_ttl: args.idempotency_ttl,
+            environment: args.environment,
+            ..Self::default()
+        }
+    }
+}
+
+impl fmt::Debug for ConfigArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Config::from(self.clone()).fmt(f)
+    }
+}
+
+/// Why a configuration can't be used; holds no secret.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A variable or flag can't be read.
+    #[error("{0}")]
+    Environment(String),
+    /// The registry's URL names no database that is supported.
+    #[error("HANDOFF_REGISTRY_URL must begin with sqlite: or postgres:")]
+    RegistryUrl,
+    /// A file is not enough for production.
+    #[error(
+        "HANDOFF_ENV=production refuses a SQLite registry: set HANDOFF_REGISTRY_URL to a PostgreSQL database (postgres://…)"
+    )]
+    SqliteInProduction,
+    /// A duration outside its range.
+    #[error("{name} is {}, but must be {} to {}", duration::format(*.value), duration::format(*.least), duration::format(*.most))]
+    OutOfRange {
+        /// Its variable.
+        name: &'static str,
+        /// What it is.
+        value: Duration,
+        /// The shortest allowed.
+        least: Duration,
+        /// The longest allowed.
+        most: Duration,
+    },
+    /// A name that is empty.
+    #[error("{0} is empty")]
+    Empty(&'static str),
+    /// Temporal's own settings can't be used.
+    #[error(transparent)]
+    Temporal(#[from] TemporalConfigError),
+}
+
+fn within(name: &'static str, value: Duration, least: Duration, most: Duration) -> Result<(), ConfigError> {
+    if (least..=most).contains(&value) { Ok(()) } else { Err(ConfigError::OutOfRange { name, value, least, most }) }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
+// Parameters go too: PostgreSQL takes a password there as well.
+fn redact_url(text: &str) -> String {
+    if text.starts_with("sqlite:") {
+        return text.split('?').next().unwrap_or_default().to_owned();
+    }
+    let Ok(mut url) = url::Url::parse(text) else { return "(unreadable URL)".to_owned() };
+    if url.password().is_some() && url.set_password(Some("***")).is_err() {
+        return format!("{}:…", url.scheme());
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_never_shown() {
+        for (url, shown) in [
+            ("sqlite:.handoff/registry.db?mode=rwc", "sqlite:.handoff/registry.db"),
+            ("postgres://u:s3cret@db:5432/h?password=s3cret", "postgres://u:***@db:5432/h"),
+            ("postgres://u@db/h", "postgres://u@db/h"),
+            ("postgres://u:s3cret@[", "(unreadable URL)"),
+        ] {
+            let config = Config { registry_url: url.to_owned(), ..Config::default() };
+            assert_eq!(config.redacted_registry_url(), shown);
+            assert!(!format!("{config:?}").contains("s3cret"));
+        }
+    }
+
+    #[test]
+    fn production_refuses_what_is_not_durable() {
+        let development = Config { idempotency_ttl: Duration::from_secs(1), ..Config::default() };
+        assert!(development.check().is_ok());
+        let sqlite = Config { environment: Environment::Production, ..Config::default() };
+        assert!(matches!(sqlite.check(), Err(ConfigError::SqliteInProduction)));
+        let postgres = Config { registry_url: "postgres://db/h".into(), ..sqlite };
+        assert!(postgres.check().is_ok());
+        let brief = Config { idempotency_ttl: Duration::from_secs(60), ..postgres };
+        let error = brief.check().unwrap_err().to_string();
+        assert_eq!(error, "HANDOFF_IDEMPOTENCY_TTL is 1m, but must be 1h to 7d");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        let broken = [
+            Config { registry_url: "mysql://h".into(), ..Config::default() },
+            Config { sync_deadline: Duration::ZERO, ..Config::default() },
+            Config { idempotency_ttl: Duration::from_secs(604_801), ..Config::default() },
+            Config { task_queue: " ".into(), ..Config::default() },
+        ];
+        assert!(broken.iter().all(|config| config.check().is_err()));
+    }
+}

@@ -1,0 +1,204 @@
+//! The connection to Temporal.
+
+use crate::duration;
+use std::{fmt, time::Duration};
+use temporalio_client::{
+    Client, ClientOptions, Connection, ConnectionOptions,
+    envconfig::{ClientConfigProfile, ConfigError as EnvConfigError, LoadClientConfigProfileOptions},
+    errors::ClientConnectError,
+};
+use temporalio_common::{
+    data_converters::{DataConverter, DefaultFailureConverter, DefaultPayloadCodec, PayloadConverter},
+    envconfig::load_client_config_profile,
+};
+
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// How to reach Temporal. By default as its own tools do: `TEMPORAL_*` variables over the profile in `temporal.toml`, over
+/// `localhost:7233` and namespace `default`, with TLS and API key from there.
+#[derive(Clone)]
+pub struct TemporalConfig {
+    /// `HOST:PORT` or a URL, over everything else.
+    pub address: Option<String>,
+    /// The namespace, over everything else.
+    pub namespace: Option<String>,
+    /// The profile in `temporal.toml`, over `TEMPORAL_PROFILE`.
+    pub profile: Option<String>,
+    /// Whether `TEMPORAL_*` and `temporal.toml` are read at all.
+    pub use_environment: bool,
+    /// How this process calls itself in Temporal's histories; `handoff@PID` unless told.
+    pub identity: Option<String>,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+}
+
+impl Default for TemporalConfig {
+    fn default() -> Self {
+        Self {
+            address: None,
+            namespace: None,
+            profile: None,
+            use_environment: true,
+            identity: None,
+            connect_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl TemporalConfig {
+    /// Exactly this server, without TLS; the environment is not read.
+    pub fn at(address: impl Into<String>, namespace: impl Into<String>) -> Self {
+        Self {
+            address: Some(address.into()),
+            namespace: Some(namespace.into()),
+            use_environment: false,
+            ..Self::default()
+        }
+    }
+
+    /// Refuses settings that can't be used.
+    pub fn check(&self) -> Result<(), TemporalConfigError> {
+        self.options().map(|_| ())
+    }
+
+    fn options(&self) -> Result<(ConnectionOptions, String), TemporalConfigError> {
+        let mut profile = self.load()?;
+        if let Some(address) = &self.address {
+            profile.address = Some(address.clone());
+        }
+        let namespace = self.namespace.clone().or(profile.namespace.take()).unwrap_or(DEFAULT_NAMESPACE.to_owned());
+        let mut options = ConnectionOptions::try_from(profile).map_err(|error| TemporalConfigError::new(&error))?;
+        options.connect_timeout = Some(self.connect_timeout);
+        options.identity = self.identity.clone().unwrap_or_else(|| format!("handoff@{}", std::process::id()));
+        Ok((options, namespace))
+    }
+
+    fn load(&self) -> Result<ClientConfigProfile, TemporalConfigError> {
+        if !self.use_environment {
+            return Ok(ClientConfigProfile::default());
+        }
+        let options = LoadClientConfigProfileOptions::builder().maybe_config_file_profile(self.profile.clone()).build();
+        load_client_config_profile(options, None).map_err(|error| TemporalConfigError::new(&error))
+    }
+}
+
+impl fmt::Debug for TemporalConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TemporalConfig")
+            .field("address", &self.address)
+            .field("namespace", &self.namespace)
+            .field("profile", &self.profile)
+            .field("use_environment", &self.use_environment)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Temporal's own settings can't be used; holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Temporal's settings (TEMPORAL_* variables, temporal.toml) can't be used: {0}")]
+pub struct TemporalConfigError(String);
+
+impl TemporalConfigError {
+    // Only the first line: the rest of a TOML error quotes the file, keys and all.
+    fn new(error: &EnvConfigError) -> Self {
+        Self(error.to_string().lines().next().unwrap_or_default().to_owned())
+    }
+}
+
+/// Temporal can't be reached: where it was looked for, and what to do.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("Temporal at {address} can't be reached: {reason}. {help}")]
+pub struct ConnectError {
+    /// Where it was looked for.
+    pub address: String,
+    /// What happened.
+    pub reason: String,
+    /// What to do.
+    pub help: &'static str,
+    transient: bool,
+}
+
+impl ConnectError {
+    /// May a later attempt succeed?
+    pub fn is_transient(&self) -> bool {
+        self.transient
+    }
+
+    fn new(address: &str, error: &ClientConnectError) -> Self {
+        let help = "Check that the server runs and that TEMPORAL_ADDRESS (or --temporal-address) names it";
+        let check_key = "Check TEMPORAL_API_KEY and the TLS settings";
+        let (reason, help, transient) = match error {
+            ClientConnectError::SystemInfoCallError(status) => {
+                let denied = matches!(status.code(), tonic::Code::Unauthenticated | tonic::Code::PermissionDenied);
+                let reason = format!("{} ({:?})", innermost(status), status.code());
+                (reason, if denied { check_key } else { help }, !denied)
+            }
+            // Their own text holds the header's value.
+            ClientConnectError::InvalidHeaders(_) => {
+                ("a header or the API key is not valid in gRPC".to_owned(), check_key, false)
+            }
+            ClientConnectError::InvalidUri(_) => ("the address is not valid".to_owned(), help, false),
+            ClientConnectError::InvalidConfig(reason) => (reason.clone(), help, false),
+            other => (innermost(other), help, true),
+        };
+        Self { address: address.to_owned(), reason, help, transient }
+    }
+}
+
+/// Connects, with [`data_converter`].
+pub async fn connect(config: &TemporalConfig) -> Result<Client, crate::Error> {
+    let (options, namespace) = config.options().map_err(crate::ConfigError::from)?;
+    let address = options.target.to_string();
+    let connecting = Connection::connect(options);
+    let connection = tokio::time::timeout(config.connect_timeout, connecting)
+        .await
+        .map_err(|_| ConnectError {
+            address: address.clone(),
+            reason: format!("no answer within {}", duration::format(config.connect_timeout)),
+            help: "Check that the server runs and that TEMPORAL_ADDRESS (or --temporal-address) names it",
+            transient: true,
+        })?
+        .map_err(|error| ConnectError::new(&address, &error))?;
+    let options = ClientOptions::new(namespace).data_converter(data_converter()).build();
+    Ok(Client::new(connection, options)
+        .map_err(|error| ConnectError::new(&address, &ClientConnectError::InvalidConfig(error.to_string())))?)
+}
+
+/// How everything that Temporal carries is written: the one converter of clients, workers and the replayer.
+pub fn data_converter() -> DataConverter {
+    DataConverter::new(PayloadConverter::default(), DefaultFailureConverter::default(), DefaultPayloadCodec)
+}
+
+// The outer layers only say "transport error".
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    match cause.downcast_ref::<tonic::Status>() {
+        Some(status) => status.message().to_owned(),
+        None => cause.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_unreachable_server_is_named() {
+        let config =
+            TemporalConfig { connect_timeout: Duration::from_millis(300), ..TemporalConfig::at("127.0.0.1:1", "n") };
+        let error = connect(&config).await.unwrap_err();
+        assert!(error.is_transient());
+        let text = error.to_string();
+        assert!(text.contains("127.0.0.1:1") && text.contains("TEMPORAL_ADDRESS"), "{text}");
+    }
+
+    #[test]
+    fn code_can_name_a_server_exactly() {
+        let (options, namespace) = TemporalConfig::at("127.0.0.1:7300", "n").options().unwrap();
+        assert_eq!((options.target.as_str(), namespace.as_str()), ("http://127.0.0.1:7300/", "n"));
+        assert!(TemporalConfig::at("://", "n").check().is_err());
+    }
+}

@@ -1,0 +1,66 @@
+//! What callers bring, checked before any database sees it: the same answer from both.
+
+use crate::{NewClaim, RegistryError, Viewer};
+use handoff_proto::{limits::MAX_SCOPE_BYTES, v1::TaskRef};
+
+// Together with scope and principal these must fit one entry of a PostgreSQL index, 2,704 bytes.
+const MAX_KEY_BYTES: usize = 512;
+const MAX_NAME_BYTES: usize = 255;
+
+/// A claim that can be stored.
+pub(crate) fn claim(claim: &NewClaim) -> Result<(), RegistryError> {
+    let task = &claim.task;
+    name("task.task_id", &task.task_id, MAX_NAME_BYTES)?;
+    name("task.scope", &task.scope, MAX_SCOPE_BYTES)?;
+    text("task.principal", &task.principal)?;
+    length("task.principal", &task.principal, MAX_SCOPE_BYTES)?;
+    name("task.verb", &task.verb, MAX_NAME_BYTES)?;
+    name("protocol", &claim.protocol, MAX_NAME_BYTES)?;
+    text("request_hash", &claim.request_hash)?;
+    if let Some(context) = &claim.context_json {
+        text("context", context)?;
+    }
+    match &claim.idempotency_key {
+        Some(key) => name("idempotency_key", key, MAX_KEY_BYTES),
+        None => Ok(()),
+    }
+}
+
+/// Text that PostgreSQL can store: JSON never has U+0000 in it unescaped.
+pub(crate) fn text(field: &'static str, text: &str) -> Result<(), RegistryError> {
+    if text.contains('\0') { Err(invalid(field, "holds U+0000")) } else { Ok(()) }
+}
+
+/// `false`: nothing is stored under such a name.
+pub(crate) fn may_exist(task: &TaskRef) -> bool {
+    ![&task.task_id, &task.scope, &task.principal].iter().any(|name| name.contains('\0'))
+}
+
+/// The viewer without accounts that can't be; `None`: it sees nothing of this id.
+pub(crate) fn viewer(viewer: &Viewer, task_id: &str) -> Option<Viewer> {
+    let possible = |name: &String| !name.contains('\0');
+    let viewer = match viewer {
+        Viewer::Buyer { scope, principal } if !possible(scope) || !possible(principal) => return None,
+        Viewer::Reviewer { scopes } => {
+            Viewer::Reviewer { scopes: scopes.iter().filter(|s| possible(s)).cloned().collect() }
+        }
+        viewer => viewer.clone(),
+    };
+    (!task_id.contains('\0')).then_some(viewer)
+}
+
+pub(crate) fn invalid(field: &'static str, message: impl Into<String>) -> RegistryError {
+    RegistryError::InvalidQuery { field, message: message.into() }
+}
+
+fn name(field: &'static str, value: &str, limit: usize) -> Result<(), RegistryError> {
+    if value.is_empty() {
+        return Err(invalid(field, "is empty"));
+    }
+    text(field, value)?;
+    length(field, value, limit)
+}
+
+fn length(field: &'static str, value: &str, limit: usize) -> Result<(), RegistryError> {
+    if value.len() > limit { Err(invalid(field, format!("is longer than {limit} bytes"))) } else { Ok(()) }
+}

@@ -1,0 +1,209 @@
+//! How lists run on 100,000 tasks: by the right index, without a sort, and at the cost of a hundred tasks. Looks at plans and
+//! at work done, not at time.
+
+#[path = "../tests/contract/database.rs"]
+mod database;
+
+use crate::{
+    RegistryOptions, Viewer,
+    postgres::Postgres,
+    sql::{Bind, Dialect, Row, Statement, list::List, requests},
+    sqlite::Sqlite,
+    store::{Store, Transaction, bind},
+};
+use database::{Database, Kind};
+use handoff_proto::wire::{ListTasksFilters, ListTasksRequest, Pagination, Sort, SortDirection, SortField};
+use sqlx::{AssertSqlSafe, Row as _};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+const TASKS: u32 = 100_000;
+
+// One account with many tasks, and one with a hundred, in the same table.
+fn fill(scope: &str, tasks: u32) -> String {
+    format!(
+        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {tasks})
+         INSERT INTO requests (task_id, scope, principal, verb, protocol, request_hash, has_webhook, claim_state,
+             task_status, visible, created_at, updated_at, version, unfinished)
+         SELECT 'task_{scope}_' || (1000000 + n), '{scope}', 'agent', CASE n % 2 WHEN 0 THEN 'a' ELSE 'b' END,
+             CASE n % 3 WHEN 0 THEN 'creative' ELSE 'signals' END, '', FALSE, 'answered',
+             CASE n % 50 WHEN 0 THEN 'working' ELSE 'completed' END, TRUE, n * 1000, n * 1000 + n % 7, 1, n % 50 = 0
+         FROM n;"
+    )
+}
+
+async fn filled(database: &Database) {
+    database.execute(&fill("big", TASKS)).await;
+    database.execute(&fill("small", 100)).await;
+    database.execute("ANALYZE").await;
+}
+
+struct Walk {
+    told: String,
+    index: &'static str,
+    list: fn(&str) -> Viewer,
+    request: ListTasksRequest,
+}
+
+/// Every order that has an index, for each viewer, both ways.
+fn walks() -> Vec<Walk> {
+    let buyer: fn(&str) -> Viewer = |scope| Viewer::Buyer { scope: scope.into(), principal: "agent".into() };
+    let reviewer: fn(&str) -> Viewer = |scope| Viewer::Reviewer { scopes: vec![scope.into()] };
+    let operator: fn(&str) -> Viewer = |_| Viewer::Operator;
+    let mut walks = Vec::new();
+    for (list, field, index) in [
+        (buyer, SortField::CreatedAt, "requests_buyer_created_at"),
+        (buyer, SortField::UpdatedAt, "requests_buyer_updated_at"),
+        (buyer, SortField::Status, "requests_buyer_status"),
+        (buyer, SortField::TaskType, "requests_buyer_task_type"),
+        (buyer, SortField::Protocol, "requests_buyer_protocol"),
+        (reviewer, SortField::CreatedAt, "requests_scope_created_at"),
+        (reviewer, SortField::UpdatedAt, "requests_scope_updated_at"),
+        (operator, SortField::CreatedAt, "requests_all_created_at"),
+        (operator, SortField::UpdatedAt, "requests_all_updated_at"),
+    ] {
+        for direction in [SortDirection::Asc, SortDirection::Desc] {
+            let request = ListTasksRequest { sort: Sort { field, direction }, ..Default::default() };
+            walks.push(Walk { told: format!("{index} {direction:?}"), index, list, request });
+        }
+    }
+    walks
+}
+
+/// The request for the page after some pages.
+async fn later(store: &impl Store, dialect: Dialect, viewer: &Viewer, request: &ListTasksRequest) -> ListTasksRequest {
+    let mut request = request.clone();
+    request.pagination = Pagination { max_results: 30, cursor: None };
+    for _ in 0..2 {
+        let list = List::new(viewer, &request).unwrap();
+        let mut rows: Vec<Row> = store.rows(list.page(dialect)).await.unwrap();
+        request.pagination.cursor = list.cut(&mut rows).unwrap();
+        assert!(request.pagination.cursor.is_some());
+    }
+    request
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite() {
+    database::run(Kind::Sqlite, async |database| {
+        let store = Sqlite::open(&database.url).await.unwrap();
+        filled(&database).await;
+        let dialect = Dialect::Sqlite;
+        for walk in walks() {
+            let mut costs = Vec::new();
+            for scope in ["small", "big"] {
+                let viewer = (walk.list)(scope);
+                for request in [walk.request.clone(), later(&store, dialect, &viewer, &walk.request).await] {
+                    let page = List::new(&viewer, &request).unwrap().page(dialect);
+                    let plan = sqlite_plan(&store, &page).await;
+                    assert!(plan.contains(walk.index), "{}: {plan}", walk.told);
+                    assert!(!plan.contains("TEMP B-TREE") && !plan.contains("SCAN"), "{}: {plan}", walk.told);
+                    let count = request.pagination.max_results as usize;
+                    costs.push(sqlite_work(&store, page).await / count);
+                }
+            }
+            let (least, most) = (costs.iter().min().unwrap(), costs.iter().max().unwrap());
+            assert!(*most <= least * 2, "{}: {costs:?} steps a task", walk.told);
+        }
+        let viewer =
+            |scopes: &[&str]| Viewer::Reviewer { scopes: scopes.iter().map(|scope| (*scope).into()).collect() };
+        let merged = List::new(&viewer(&["big", "small"]), &ListTasksRequest::default()).unwrap();
+        assert!(sqlite_work(&store, merged.page(dialect)).await < 30_000);
+        let counted = sqlite_work(&store, merged.count(dialect)).await;
+        assert!(counted < 30_000, "{counted}");
+        let ids = ListTasksFilters { task_ids: vec!["task_big_1000007".into()], ..Default::default() };
+        let named = ListTasksRequest { filters: ids, ..Default::default() };
+        let page = List::new(&viewer(&["big"]), &named).unwrap().page(dialect);
+        assert!(sqlite_plan(&store, &page).await.contains("requests_task_id"));
+        for (statement, index) in maintenance() {
+            let plan = sqlite_plan(&store, &statement).await;
+            assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{plan}");
+        }
+        store.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres() {
+    database::run(Kind::Postgres, async |database| {
+        let store = Postgres::open(&database.url, &RegistryOptions::default()).await.unwrap();
+        filled(&database).await;
+        let dialect = Dialect::Postgres;
+        for walk in walks() {
+            let viewer = (walk.list)("big");
+            for request in [walk.request.clone(), later(&store, dialect, &viewer, &walk.request).await] {
+                let page = List::new(&viewer, &request).unwrap().page(dialect);
+                let plan = postgres_plan(&store, &page).await;
+                assert!(plan.contains(walk.index), "{}: {plan}", walk.told);
+                assert!(!plan.contains("Sort") && !plan.contains("Seq Scan"), "{}: {plan}", walk.told);
+                assert!(!plan.contains("Rows Removed"), "{}: {plan}", walk.told);
+            }
+        }
+        for (statement, index) in maintenance() {
+            let plan = postgres_plan(&store, &statement).await;
+            assert!(plan.contains(index) && !plan.contains("Seq Scan"), "{plan}");
+        }
+        let mut transaction = store.read().await.unwrap();
+        let all = List::new(&Viewer::Operator, &ListTasksRequest::default()).unwrap();
+        assert_eq!(transaction.number(all.count(dialect)).await.unwrap(), 1_001);
+        store.close().await;
+    })
+    .await;
+}
+
+fn maintenance() -> [(Statement, &'static str); 2] {
+    [
+        (requests::unfinished(i64::MAX, Some("task_big_1000001"), 100), "requests_unfinished"),
+        (requests::purgeable(i64::MAX, i64::MAX, 100), "requests_purgeable"),
+    ]
+}
+
+async fn sqlite_plan(store: &Sqlite, statement: &Statement) -> String {
+    let query = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", statement.text)));
+    let rows = bind!(query, statement.binds.clone()).fetch_all(store.readers()).await.unwrap();
+    rows.iter().map(|row| row.get::<String, _>("detail") + "\n").collect()
+}
+
+/// How many steps SQLite's virtual machine makes.
+async fn sqlite_work(store: &Sqlite, statement: Statement) -> usize {
+    let steps = Arc::new(AtomicUsize::new(0));
+    let mut connection = store.readers().acquire().await.unwrap();
+    let counted = Arc::clone(&steps);
+    connection.lock_handle().await.unwrap().set_progress_handler(1, move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        true
+    });
+    let query = sqlx::query(AssertSqlSafe(statement.text));
+    bind!(query, statement.binds).fetch_all(&mut *connection).await.unwrap();
+    connection.lock_handle().await.unwrap().remove_progress_handler();
+    steps.load(Ordering::Relaxed)
+}
+
+async fn postgres_plan(store: &Postgres, statement: &Statement) -> String {
+    let explain = "EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF)";
+    let query = sqlx::query(AssertSqlSafe(format!("{explain} {}", statement.text)));
+    let rows = bind!(query, statement.binds.clone()).fetch_all(store.pool()).await.unwrap();
+    rows.iter().map(|row| row.get::<String, _>(0) + "\n").collect()
+}
+
+#[test]
+fn statements_hold_nothing_that_callers_brought() {
+    let viewer = Viewer::Buyer { scope: "'; DROP".into(), principal: "'; DROP".into() };
+    let filters = ListTasksFilters {
+        protocol: Some("'; DROP".into()),
+        task_type: Some("'; DROP".into()),
+        task_ids: vec!["'; DROP".into()],
+        context_contains: Some("'; DROP".into()),
+        ..Default::default()
+    };
+    let list = List::new(&viewer, &ListTasksRequest { filters, ..Default::default() }).unwrap();
+    for dialect in [Dialect::Sqlite, Dialect::Postgres] {
+        for statement in [list.page(dialect), list.count(dialect)] {
+            assert!(!statement.text.contains("DROP"), "{}", statement.text);
+            assert!(statement.binds.contains(&Bind::from("'; DROP")));
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! How a task goes on and ends.
+
+use super::{Request, Step, request::End};
+use handoff_proto::{
+    v1::{AdcpError, Completion, Settlement, decision::Kind},
+    wire::TaskStatus,
+};
+
+/// Replaces the progress of an open task. `false`: there is none.
+pub(crate) fn progress(request: &mut Request, progress_json: String, step: &mut Step) -> bool {
+    if !request.visible || request.is_terminal() {
+        return false;
+    }
+    request.progress_json = Some(progress_json);
+    if request.status == Some(TaskStatus::Submitted) {
+        request.status = Some(TaskStatus::Working);
+        step.log(request, "working");
+    }
+    true
+}
+
+/// Records the first end of a task; says which end is recorded.
+pub(crate) fn settle(request: &mut Request, completion: &Completion, step: &mut Step) -> Option<Settlement> {
+    if let Some(end) = End::of(completion) {
+        end_task(request, end, step);
+    }
+    request.settlement()
+}
+
+/// Takes back a task that nobody was told about; fails one that somebody was told about.
+pub(crate) fn discard(request: &mut Request, error: &AdcpError, step: &mut Step) -> Option<Settlement> {
+    if request.is_pending() {
+        take_back(request, error, step);
+        step.log(request, "discarded").reason = error.code.clone();
+    } else {
+        end_task(request, End::failed(error, "", ""), step);
+    }
+    request.settlement()
+}
+
+pub(super) fn end_task(request: &mut Request, end: End, step: &mut Step) {
+    let voided = matches!(request.journal, Some(Kind::Void(_)));
+    if request.status.is_none() || request.is_terminal() || voided {
+        return;
+    }
+    // A pending task that is decided early: the claim is told `submitted`, and the first poll sees the end.
+    request.submit(step);
+    request.end(end, step);
+}
+
+pub(super) fn take_back(request: &mut Request, error: &AdcpError, step: &Step) {
+    request.status = None;
+    request.decide(Kind::Refuse(error.clone()), step);
+    request.release(step);
+}

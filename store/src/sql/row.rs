@@ -1,0 +1,157 @@
+//! Rows as the database has them, and what they are read as.
+
+use crate::{
+    Answer, RegistryError,
+    rules::{ClaimState, Request},
+};
+use handoff_proto::v1::{Decision, HistoryEntry, TaskRecord, TaskRef};
+use pbjson_types::Timestamp;
+use serde::de::DeserializeOwned;
+
+type Result<T> = std::result::Result<T, RegistryError>;
+
+/// A row of `requests`.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub(crate) struct Row {
+    pub(super) task_id: String,
+    pub(super) scope: String,
+    pub(super) principal: String,
+    pub(super) verb: String,
+    pub(super) protocol: String,
+    pub(super) idempotency_key: Option<String>,
+    pub(super) request_hash: String,
+    pub(super) context_json: Option<String>,
+    pub(super) has_webhook: bool,
+    pub(super) claim_state: String,
+    pub(super) answer_status: Option<String>,
+    pub(super) answer_json: Option<String>,
+    pub(super) answered_at: Option<i64>,
+    pub(super) expires_at: Option<i64>,
+    pub(super) decision: Option<String>,
+    pub(super) decided_at: Option<i64>,
+    pub(super) task_status: Option<String>,
+    pub(super) visible: bool,
+    pub(super) progress_json: Option<String>,
+    pub(super) result_json: Option<String>,
+    pub(super) error_json: Option<String>,
+    pub(super) decision_id: Option<String>,
+    pub(super) actor: Option<String>,
+    pub(super) reason: Option<String>,
+    pub(super) created_at: i64,
+    pub(super) updated_at: i64,
+    pub(super) completed_at: Option<i64>,
+    pub(super) version: i64,
+}
+
+impl Row {
+    pub(crate) fn task_ref(&self) -> TaskRef {
+        TaskRef {
+            task_id: self.task_id.clone(),
+            scope: self.scope.clone(),
+            principal: self.principal.clone(),
+            verb: self.verb.clone(),
+        }
+    }
+
+    /// What a poll sees.
+    pub(crate) fn record(self, history: Vec<HistoryEntry>) -> Result<TaskRecord> {
+        Ok(TaskRecord {
+            progress: json(&self.progress_json, "progress", &self.task_id)?,
+            error: json(&self.error_json, "error", &self.task_id)?,
+            task: Some(self.task_ref()),
+            protocol: self.protocol,
+            status: self.task_status.unwrap_or_default(),
+            created_at: Some(timestamp(self.created_at)),
+            updated_at: Some(timestamp(self.updated_at)),
+            completed_at: self.completed_at.map(timestamp),
+            result_json: self.result_json.unwrap_or_default(),
+            context_json: self.context_json.unwrap_or_default(),
+            has_webhook: self.has_webhook,
+            actor: self.actor.unwrap_or_default(),
+            reason: self.reason.unwrap_or_default(),
+            decision_id: self.decision_id.unwrap_or_default(),
+            history,
+        })
+    }
+}
+
+impl TryFrom<Row> for Request {
+    type Error = RegistryError;
+
+    fn try_from(row: Row) -> Result<Self> {
+        let decision: Option<Decision> = json(&row.decision, "decision", &row.task_id)?;
+        let journal = match decision {
+            Some(decision) => Some(decision.kind.ok_or_else(|| corrupt("decision", &row.task_id))?),
+            None => None,
+        };
+        let status = match &row.task_status {
+            Some(status) => Some(status.parse().map_err(|_| corrupt("task_status", &row.task_id))?),
+            None => None,
+        };
+        Ok(Self {
+            task: row.task_ref(),
+            claim: ClaimState::parse(&row.claim_state).ok_or_else(|| corrupt("claim_state", &row.task_id))?,
+            answer: row.answer_status.zip(row.answer_json).map(|(status, body_json)| Answer { status, body_json }),
+            error: json(&row.error_json, "error", &row.task_id)?,
+            journal,
+            status,
+            protocol: row.protocol,
+            idempotency_key: row.idempotency_key,
+            request_hash: row.request_hash,
+            context_json: row.context_json,
+            has_webhook: row.has_webhook,
+            answered_at: row.answered_at,
+            expires_at: row.expires_at,
+            decided_at: row.decided_at,
+            visible: row.visible,
+            progress_json: row.progress_json,
+            result_json: row.result_json,
+            decision_id: row.decision_id,
+            actor: row.actor,
+            reason: row.reason,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            completed_at: row.completed_at,
+            version: row.version,
+        })
+    }
+}
+
+/// A row of `request_history`.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub(crate) struct HistoryRow {
+    pub(crate) task_id: String,
+    at: i64,
+    event: String,
+    status: String,
+    actor: String,
+    reason: String,
+    detail_json: String,
+}
+
+impl From<HistoryRow> for HistoryEntry {
+    fn from(row: HistoryRow) -> Self {
+        Self {
+            at: Some(timestamp(row.at)),
+            event: row.event,
+            status: row.status,
+            actor: row.actor,
+            reason: row.reason,
+            detail_json: row.detail_json,
+        }
+    }
+}
+
+fn json<T: DeserializeOwned>(text: &Option<String>, what: &str, task_id: &str) -> Result<Option<T>> {
+    text.as_deref().map(serde_json::from_str).transpose().map_err(|_| corrupt(what, task_id))
+}
+
+fn corrupt(what: &str, task_id: &str) -> RegistryError {
+    RegistryError::Corrupt(format!("{what} of {task_id}"))
+}
+
+fn timestamp(micros: i64) -> Timestamp {
+    // Below a million times a thousand: it fits.
+    let nanos = i32::try_from(micros.rem_euclid(1_000_000) * 1_000).unwrap_or(0);
+    Timestamp { seconds: micros.div_euclid(1_000_000), nanos }
+}

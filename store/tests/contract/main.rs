@@ -1,0 +1,130 @@
+//! One suite for both databases: what `handoff_store::Registry` promises, proven on SQLite and on PostgreSQL.
+//!
+//! PostgreSQL is the server at `HANDOFF_TEST_POSTGRES_URL` (a superuser's URL); `make test` starts one. Each test has a
+//! database of its own. Tests wait on conditions, never for a time.
+
+mod boot;
+mod claims;
+mod database;
+mod decisions;
+mod endings;
+mod isolation;
+mod life;
+mod lists;
+mod maintenance;
+mod support;
+
+/// Names every test once, and makes it run on both databases.
+macro_rules! contract {
+    ($($module:ident { $($test:ident),+ $(,)? })+) => {
+        contract!(@on sqlite Sqlite $($($module $test)+)+);
+        contract!(@on postgres Postgres $($($module $test)+)+);
+    };
+    (@on $name:ident $kind:ident $($module:ident $test:ident)+) => {
+        mod $name {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                async fn $test() {
+                    crate::database::run(crate::database::Kind::$kind, crate::$module::$test).await;
+                }
+            )+
+        }
+    };
+}
+
+contract! {
+    boot {
+        boots_at_once_migrate_once,
+        every_boot_is_safe_and_keeps_data,
+        health_names_database_and_schema,
+        newer_schema_is_refused,
+        changed_migration_is_refused,
+        closed_registry_is_unavailable,
+    }
+    claims {
+        new_key_is_new_and_another_call_attaches,
+        same_call_again_is_still_new,
+        other_request_conflicts,
+        answer_is_replayed_as_written,
+        answer_expires,
+        released_key_is_free_and_its_row_stays,
+        repeated_call_of_a_refused_request_attaches,
+        keyless_requests_have_rows_but_no_key,
+        concurrent_claims_have_one_winner,
+        concurrent_release_and_claim_never_fail,
+        task_id_of_another_request_is_refused,
+        what_no_database_can_store_is_refused,
+        keys_of_scopes_and_principals_are_apart,
+    }
+    decisions {
+        completion_answers_the_claim,
+        task_arm_submits_at_once,
+        workflow_arm_is_pending_until_accepted,
+        refusal_releases_the_claim,
+        first_decision_stays,
+        decision_without_claim_is_void,
+        no_decision_is_refused,
+        accept_before_the_decision_submits,
+        accept_writes_nothing_after_completion_refusal_or_void,
+        promoted_completion_settles,
+        promoted_rejection_settles_as_rejected,
+        promoted_refusal_fails_the_task,
+        promoted_handoffs_leave_the_task,
+        concurrent_decisions_have_one_winner,
+        recorded_answer_never_changes,
+        decisions_come_back_as_recorded,
+    }
+    endings {
+        first_settle_wins,
+        concurrent_settles_have_one_winner,
+        every_outcome_has_its_status,
+        settle_closes_an_open_journal,
+        settle_of_a_pending_task_shows_its_end,
+        settle_without_a_task_does_nothing,
+        progress_works_and_stragglers_are_dropped,
+        discard_of_a_pending_task_releases_its_claim,
+        discard_of_a_submitted_task_fails_it,
+        discard_of_an_ended_task_keeps_its_end,
+        bodies_stay_as_written,
+        text_no_database_can_store_does_not_block_a_settle,
+        history_tells_every_transition_once,
+        appended_history_is_written_once,
+    }
+    isolation {
+        no_method_crosses_scope_or_principal,
+        viewers_see_what_is_theirs,
+        pending_tasks_are_found_but_not_seen,
+    }
+    life {
+        random_lives_keep_their_promises,
+    }
+    lists {
+        all_nine_statuses_are_listed_and_filtered,
+        every_filter_holds,
+        every_order_in_both_directions,
+        equal_values_page_by_task_id,
+        pages_are_stable_while_tasks_come,
+        cursor_belongs_to_its_query,
+        broken_cursors_are_refused,
+        sizes_are_checked,
+        total_is_bounded,
+        reviewers_accounts_are_merged,
+        history_comes_with_its_task,
+    }
+    maintenance {
+        unfinished_are_found_in_order,
+        reconcile_settles_a_submitted_task,
+        reconcile_discards_a_pending_task,
+        reconcile_voids_a_claim_until_its_ttl,
+        reconcile_leaves_what_has_changed,
+        purge_leaves_a_tombstone,
+        purge_leaves_what_is_not_over,
+        purged_requests_stay_closed,
+        refused_and_keyless_requests_are_purged_too,
+    }
+}
+
+#[tokio::test]
+async fn urls_are_checked_and_never_repeated() {
+    boot::urls_are_checked_and_never_repeated().await;
+}

@@ -1,0 +1,176 @@
+//! What the tests are made of.
+
+use crate::database::Database;
+use handoff_proto::{
+    TaskId,
+    v1::{
+        AdcpError, Completion, Decision, HandoffToTask, HandoffToWorkflow, HistoryEntry, Settlement, Standing,
+        TaskRecord, TaskRef, completion::Cancellation, completion::Outcome, decision::Complete, decision::Kind,
+        decision::Void,
+    },
+};
+use handoff_store::{Claim, ClaimView, NewClaim, Registry, RegistryOptions, Viewer};
+use std::{sync::Arc, time::Duration};
+
+/// A registry that keeps answers for a day.
+pub(crate) async fn registry(database: &Database) -> Arc<dyn Registry> {
+    registry_with_ttl(database, Duration::from_secs(86_400)).await
+}
+
+pub(crate) async fn registry_with_ttl(database: &Database, replay_ttl: Duration) -> Arc<dyn Registry> {
+    let options = RegistryOptions { replay_ttl, ..Default::default() };
+    handoff_store::connect(&database.url, options).await.unwrap()
+}
+
+pub(crate) fn new_task() -> TaskRef {
+    TaskRef {
+        task_id: TaskId::generate().to_string(),
+        scope: "acct_1".into(),
+        principal: "agent_1".into(),
+        verb: "create_media_buy".into(),
+    }
+}
+
+pub(crate) fn claim_of(task: &TaskRef, key: Option<&str>) -> NewClaim {
+    NewClaim {
+        task: task.clone(),
+        protocol: "media-buy".into(),
+        idempotency_key: key.map(Into::into),
+        request_hash: "hash".into(),
+        context_json: Some(r#"{"trace":"t-1"}"#.into()),
+        has_webhook: false,
+    }
+}
+
+/// A claimed task, with a key of its own.
+pub(crate) async fn claimed(registry: &dyn Registry) -> TaskRef {
+    let task = new_task();
+    let key = format!("key-{}", task.task_id);
+    assert_eq!(registry.claim(&claim_of(&task, Some(&key))).await.unwrap(), Claim::New);
+    task
+}
+
+pub(crate) async fn submitted(registry: &dyn Registry) -> TaskRef {
+    let task = claimed(registry).await;
+    registry.record_decision(&task, &to_task()).await.unwrap();
+    task
+}
+
+pub(crate) async fn pending(registry: &dyn Registry) -> TaskRef {
+    let task = claimed(registry).await;
+    registry.record_decision(&task, &to_workflow()).await.unwrap();
+    task
+}
+
+/// Submitted before anything was decided.
+pub(crate) async fn promoted(registry: &dyn Registry) -> TaskRef {
+    let task = claimed(registry).await;
+    assert!(registry.accept(&task).await.unwrap().submitted);
+    task
+}
+
+pub(crate) async fn completed(registry: &dyn Registry) -> TaskRef {
+    let task = submitted(registry).await;
+    registry.settle(&task, &result(r#"{"media_buy_id":"mb_1"}"#)).await.unwrap();
+    task
+}
+
+pub(crate) fn decision(kind: Kind) -> Decision {
+    Decision { kind: Some(kind) }
+}
+
+pub(crate) fn complete(result: &str) -> Decision {
+    decision(Kind::Complete(Complete { result_json: result.into() }))
+}
+
+pub(crate) fn to_task() -> Decision {
+    decision(Kind::HandoffToTask(HandoffToTask {
+        handler: "book".into(),
+        input_json: "{}".into(),
+        ..Default::default()
+    }))
+}
+
+pub(crate) fn to_workflow() -> Decision {
+    let handoff = HandoffToWorkflow { handler: "review".into(), input_json: "{}".into(), ..Default::default() };
+    decision(Kind::HandoffToWorkflow(handoff))
+}
+
+pub(crate) fn refuse(code: &str) -> Decision {
+    decision(Kind::Refuse(error(code)))
+}
+
+pub(crate) fn void() -> Option<Decision> {
+    Some(decision(Kind::Void(Void {})))
+}
+
+pub(crate) fn error(code: &str) -> AdcpError {
+    AdcpError {
+        code: code.into(),
+        message: format!("{code} happened"),
+        recovery: "correctable".into(),
+        retry_after: Some(7),
+        details_json: r#"{"limit":1.10}"#.into(),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn result(text: &str) -> Completion {
+    Completion {
+        outcome: Some(Outcome::ResultJson(text.into())),
+        decision_id: "d-1".into(),
+        actor: "ann".into(),
+        reason: "looks good".into(),
+    }
+}
+
+pub(crate) fn failure(code: &str) -> Completion {
+    Completion { outcome: Some(Outcome::Error(error(code))), ..Default::default() }
+}
+
+pub(crate) fn cancellation() -> Completion {
+    Completion { outcome: Some(Outcome::Cancellation(Cancellation {})), actor: "ops".into(), ..Default::default() }
+}
+
+pub(crate) fn note(event: &str) -> HistoryEntry {
+    HistoryEntry { event: event.into(), ..Default::default() }
+}
+
+pub(crate) fn buyer() -> Viewer {
+    Viewer::Buyer { scope: "acct_1".into(), principal: "agent_1".into() }
+}
+
+/// Everything about a task that can be read, to see that something changed nothing.
+pub(crate) async fn everything(
+    registry: &dyn Registry,
+    task: &TaskRef,
+) -> (Standing, ClaimView, Option<TaskRecord>, Option<TaskRef>) {
+    let viewer = Viewer::Buyer { scope: task.scope.clone(), principal: task.principal.clone() };
+    (
+        registry.standing(task).await.unwrap(),
+        registry.claim_view(task).await.unwrap(),
+        registry.get(&viewer, &task.task_id, true).await.unwrap(),
+        registry.find(&viewer, &task.task_id).await.unwrap(),
+    )
+}
+
+pub(crate) async fn record(registry: &dyn Registry, task: &TaskRef) -> Option<TaskRecord> {
+    registry.get(&buyer(), &task.task_id, true).await.unwrap()
+}
+
+pub(crate) async fn status(registry: &dyn Registry, task: &TaskRef) -> Option<String> {
+    Some(record(registry, task).await?.status)
+}
+
+pub(crate) async fn events(registry: &dyn Registry, task: &TaskRef) -> Vec<String> {
+    let history = record(registry, task).await.unwrap().history;
+    history.into_iter().map(|entry| entry.event).collect()
+}
+
+pub(crate) fn ended(settlement: &Option<Settlement>) -> &str {
+    settlement.as_ref().map_or("", |settlement| &settlement.status)
+}
+
+pub(crate) fn submitted_body(task: &TaskRef) -> String {
+    handoff_proto::wire::submitted_body(&task.task_id).to_string()
+}

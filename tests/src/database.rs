@@ -1,0 +1,70 @@
+//! A registry database of a test's own.
+
+use anyhow::{Context, Result};
+use sqlx::{Connection, PgConnection};
+use tempfile::TempDir;
+
+/// Which database a test runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A file.
+    Sqlite,
+    /// A database on the server that `make test` started.
+    Postgres,
+}
+
+/// A database, removed with this value.
+pub struct Database {
+    url: String,
+    kind: Holder,
+}
+
+enum Holder {
+    Sqlite { _directory: TempDir },
+    Postgres { server: String, name: String },
+}
+
+impl Database {
+    /// A fresh database.
+    pub async fn create(kind: Kind) -> Result<Self> {
+        match kind {
+            Kind::Sqlite => {
+                let directory = tempfile::tempdir()?;
+                let url = format!("sqlite:{}", directory.path().join("registry.db").display());
+                Ok(Self { url, kind: Holder::Sqlite { _directory: directory } })
+            }
+            Kind::Postgres => {
+                let server = std::env::var("HANDOFF_TEST_POSTGRES_URL").context(
+                    "run make test, or set HANDOFF_TEST_POSTGRES_URL to a superuser's URL of a PostgreSQL server",
+                )?;
+                let name = format!("it_{}", uuid::Uuid::now_v7().simple());
+                let mut connection = PgConnection::connect(&server).await?;
+                sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await?;
+                let (base, _) = server.rsplit_once('/').context("the URL names no database")?;
+                Ok(Self { url: format!("{base}/{name}"), kind: Holder::Postgres { server, name } })
+            }
+        }
+    }
+
+    /// Its registry URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let Holder::Postgres { server, name } = &self.kind else { return };
+        let (server, statement) = (server.clone(), format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+        // A destructor can't await, and the test's runtime may be gone.
+        let dropping = std::thread::spawn(move || {
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+            runtime.block_on(async move {
+                if let Ok(mut connection) = PgConnection::connect(&server).await {
+                    let _ = sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await;
+                }
+            });
+        });
+        let _ = dropping.join();
+    }
+}

@@ -1,0 +1,75 @@
+//! A Temporal server: the one that all tests share, or one of a test's own that it may kill.
+
+use anyhow::{Context, Result};
+use handoff_worker::{Port, ServerOptions, TemporalServer};
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+/// A Temporal server.
+pub enum Temporal {
+    /// Started by `make test` for all tests; addressed by `HANDOFF_TEST_TEMPORAL`.
+    Shared(String),
+    /// This test's own.
+    Own(Box<OwnTemporal>),
+}
+
+/// A server with its database in a directory of its own.
+pub struct OwnTemporal {
+    directory: TempDir,
+    server: Option<TemporalServer>,
+    port: u16,
+}
+
+impl Temporal {
+    /// The shared server or, where none was started, an own one.
+    pub async fn shared() -> Result<Self> {
+        match std::env::var("HANDOFF_TEST_TEMPORAL") {
+            Ok(address) if !address.is_empty() => Ok(Self::Shared(address)),
+            _ => Self::own().await,
+        }
+    }
+
+    /// A server of the test's own.
+    pub async fn own() -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let mut own = OwnTemporal { directory, server: None, port: 0 };
+        own.start().await?;
+        Ok(Self::Own(Box::new(own)))
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> String {
+        match self {
+            Self::Shared(address) => address.clone(),
+            Self::Own(own) => format!("127.0.0.1:{}", own.port),
+        }
+    }
+
+    /// SIGKILL. Only for an own server.
+    pub async fn kill(&mut self) -> Result<()> {
+        let Self::Own(own) = self else { anyhow::bail!("the shared server is not to be killed") };
+        own.server.take().context("the server is not running")?.kill().await
+    }
+
+    /// Starts a killed server again, on the same port and database.
+    pub async fn restart(&mut self) -> Result<()> {
+        let Self::Own(own) = self else { anyhow::bail!("the shared server is not to be restarted") };
+        own.start().await
+    }
+}
+
+impl OwnTemporal {
+    async fn start(&mut self) -> Result<()> {
+        let file = |name: &str| -> PathBuf { self.directory.path().join(name) };
+        let options = ServerOptions {
+            database: file("temporal.db"),
+            port: if self.port == 0 { Port::Any } else { Port::Exactly(self.port) },
+            ui_port: None,
+            log: file("temporal.log"),
+        };
+        let server = TemporalServer::start(&options).await?;
+        self.port = server.address().port();
+        self.server = Some(server);
+        Ok(())
+    }
+}

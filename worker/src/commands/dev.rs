@@ -1,0 +1,96 @@
+//! The command `dev`: a whole development environment in one process tree.
+
+use super::worker;
+use crate::{Port, ServerOptions, TemporalServer, WorkerSettings};
+use anyhow::Result;
+use clap::Args;
+use handoff_activities::seller::Handlers;
+use handoff_client::{Config, DEFAULT_REGISTRY_URL};
+use std::{io::Write, path::PathBuf};
+
+/// Where the development environment lives.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DevArgs {
+    /// Directory of the server's and the registry's files
+    #[arg(long, env = "HANDOFF_DATA_DIR", default_value = ".handoff", value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Port of the Temporal server; unless given, 7233 or any free one
+    #[arg(long, value_name = "PORT")]
+    temporal_port: Option<u16>,
+    /// Port of Temporal's web UI; unless given, 8233 or any free one
+    #[arg(long, value_name = "PORT")]
+    ui_port: Option<u16>,
+    /// Without Temporal's web UI
+    #[arg(long, conflicts_with = "ui_port")]
+    no_ui: bool,
+    /// Without a worker: start one yourself with the command worker
+    #[arg(long)]
+    no_worker: bool,
+}
+
+pub(crate) async fn run(
+    name: &str,
+    args: DevArgs,
+    mut config: Config,
+    handlers: Handlers,
+    settings: WorkerSettings,
+) -> Result<()> {
+    let ui_port = (!args.no_ui).then(|| args.ui_port.map_or(Port::Preferably(8233), Port::Exactly));
+    let server = TemporalServer::start(&ServerOptions {
+        database: args.data_dir.join("temporal.db"),
+        port: args.temporal_port.map_or(Port::Preferably(7233), Port::Exactly),
+        ui_port,
+        log: args.data_dir.join("temporal.log"),
+    })
+    .await?;
+    config.temporal.address = Some(server.address().to_string());
+    if config.registry_url == DEFAULT_REGISTRY_URL {
+        config.registry_url = format!("sqlite:{}", args.data_dir.join("registry.db").display());
+    }
+    let ended = serve(name, &args, &config, handlers, settings, &server).await;
+    let stopped = server.stop().await;
+    ended.and(stopped)
+}
+
+async fn serve(
+    name: &str,
+    args: &DevArgs,
+    config: &Config,
+    handlers: Handlers,
+    settings: WorkerSettings,
+    server: &TemporalServer,
+) -> Result<()> {
+    config.check()?;
+    if args.no_worker {
+        announce(name, config, server, "none; start one with the command worker")?;
+        return Ok(super::told_to_stop().await?);
+    }
+    let worker = worker::connect(config, handlers, &settings).await?;
+    announce(name, config, server, &format!("this process, on task queue {}", settings.task_queue))?;
+    let stop = worker.shutdown_handle();
+    let running = worker.run();
+    tokio::pin!(running);
+    tokio::select! {
+        ended = &mut running => return ended,
+        told = super::told_to_stop() => told?,
+    }
+    eprintln!("{name}: stopping.");
+    stop();
+    running.await
+}
+
+fn announce(name: &str, config: &Config, server: &TemporalServer, worker: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{name} is up. Ctrl-C stops everything.")?;
+    writeln!(out, "  Temporal     {}", server.address())?;
+    if let Some(ui) = server.ui_address() {
+        writeln!(out, "  Temporal UI  http://{ui}")?;
+    }
+    writeln!(out, "  Registry     {}", config.redacted_registry_url())?;
+    writeln!(out, "  Worker       {worker}")?;
+    writeln!(out, "In another terminal:")?;
+    writeln!(out, "  export TEMPORAL_ADDRESS={}", server.address())?;
+    writeln!(out, "  export HANDOFF_REGISTRY_URL={}", config.redacted_registry_url())?;
+    writeln!(out, "  handoff doctor")?;
+    Ok(out.flush()?)
+}

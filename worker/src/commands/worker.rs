@@ -1,0 +1,107 @@
+//! The command `worker`.
+
+use crate::{Worker, WorkerSettings};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use handoff_activities::seller::Handlers;
+use handoff_client::{Config, duration, temporal};
+use std::time::Duration;
+
+/// How the worker runs. What is given here wins over what the seller's code set.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct WorkerArgs {
+    /// After the order to stop, how long running work may go on before it is handed over
+    #[arg(long, env = "HANDOFF_SHUTDOWN_GRACE", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Worker")]
+    shutdown_grace: Option<Duration>,
+    /// How long a run waits for the worker that has it in memory before any worker may go on with it
+    #[arg(long, env = "HANDOFF_STICKY_TIMEOUT", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Worker")]
+    sticky_timeout: Option<Duration>,
+    /// Runs kept in memory
+    #[arg(long, env = "HANDOFF_MAX_CACHED_WORKFLOWS", value_name = "NUMBER", global = true, help_heading = "Worker")]
+    max_cached_workflows: Option<usize>,
+    /// How long a quick verb handler may take before it is invoked again the regular way: up to 3s
+    #[arg(long, env = "HANDOFF_QUICK_TIMEOUT", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Worker")]
+    quick_timeout: Option<Duration>,
+    /// How long a verb handler may take, all attempts together
+    #[arg(long, env = "HANDOFF_DECIDE_TIMEOUT", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Worker")]
+    decide_timeout: Option<Duration>,
+    /// After this long without a sign of life from its worker an attempt to decide is given up
+    #[arg(long, env = "HANDOFF_DECIDE_HEARTBEAT", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Worker")]
+    decide_heartbeat: Option<Duration>,
+    /// Worker deployment, for Temporal's worker versioning with AutoUpgrade
+    #[arg(
+        long,
+        env = "HANDOFF_DEPLOYMENT",
+        value_name = "NAME",
+        requires = "build_id",
+        global = true,
+        help_heading = "Worker"
+    )]
+    deployment: Option<String>,
+    /// Build id within the deployment
+    #[arg(
+        long,
+        env = "HANDOFF_BUILD_ID",
+        value_name = "ID",
+        requires = "deployment",
+        global = true,
+        help_heading = "Worker"
+    )]
+    build_id: Option<String>,
+}
+
+impl WorkerArgs {
+    pub(crate) fn apply(self, mut settings: WorkerSettings, config: &Config) -> Result<WorkerSettings> {
+        settings.task_queue.clone_from(&config.task_queue);
+        settings.shutdown_grace = self.shutdown_grace.unwrap_or(settings.shutdown_grace);
+        settings.sticky_timeout = self.sticky_timeout.unwrap_or(settings.sticky_timeout);
+        settings.max_cached_workflows = self.max_cached_workflows.unwrap_or(settings.max_cached_workflows);
+        settings.timeouts.quick = self.quick_timeout.unwrap_or(settings.timeouts.quick);
+        settings.timeouts.decide = self.decide_timeout.unwrap_or(settings.timeouts.decide);
+        settings.timeouts.heartbeat = self.decide_heartbeat.unwrap_or(settings.timeouts.heartbeat);
+        settings.deployment = self.deployment.zip(self.build_id).or(settings.deployment);
+        if settings.timeouts.quick > Duration::from_secs(3) {
+            bail!("HANDOFF_QUICK_TIMEOUT is {}, but must be at most 3s", duration::format(settings.timeouts.quick));
+        }
+        for (name, value) in [
+            ("HANDOFF_STICKY_TIMEOUT", settings.sticky_timeout),
+            ("HANDOFF_QUICK_TIMEOUT", settings.timeouts.quick),
+            ("HANDOFF_DECIDE_TIMEOUT", settings.timeouts.decide),
+            ("HANDOFF_DECIDE_HEARTBEAT", settings.timeouts.heartbeat),
+        ] {
+            if value.is_zero() {
+                bail!("{name} must be longer than zero");
+            }
+        }
+        Ok(settings)
+    }
+}
+
+pub(crate) async fn run(name: &str, config: &Config, handlers: Handlers, settings: WorkerSettings) -> Result<()> {
+    config.check()?;
+    let worker = connect(config, handlers, &settings).await?;
+    eprintln!(
+        "{name}: worker on task queue {}, registry {}. Stop it with Ctrl-C or SIGTERM.",
+        settings.task_queue,
+        config.redacted_registry_url()
+    );
+    let stop = worker.shutdown_handle();
+    let running = worker.run();
+    tokio::pin!(running);
+    tokio::select! {
+        ended = &mut running => return ended,
+        told = super::told_to_stop() => told?,
+    }
+    eprintln!("{name}: stopping; running work may go on for {}.", duration::format(settings.shutdown_grace));
+    stop();
+    running.await
+}
+
+/// A worker, connected with Temporal and the registry.
+pub(crate) async fn connect(config: &Config, handlers: Handlers, settings: &WorkerSettings) -> Result<Worker> {
+    let client = temporal::connect(&config.temporal).await?;
+    let registry = handoff_store::connect(&config.registry_url, config.registry_options())
+        .await
+        .with_context(|| format!("the registry {} can't be opened", config.redacted_registry_url()))?;
+    Worker::new(client, registry, handlers, settings)
+}
