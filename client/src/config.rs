@@ -21,8 +21,10 @@ const LONGEST_SYNC_DEADLINE: Duration = Duration::from_secs(300);
 pub enum Environment {
     /// On a developer's machine or in a test: what is not durable is allowed.
     #[default]
+    #[value(alias = "dev", alias = "test")]
     Development,
     /// For real: what is not durable or not safe is refused.
+    #[value(alias = "prod")]
     Production,
 }
 

@@ -11,16 +11,75 @@
 //! - Nothing that a message, log or `Debug` shows holds a password, a key or a body.
 
 mod backoff;
+mod call;
 mod caller;
 mod config;
 pub mod duration;
 mod error;
+mod progress;
+mod queue;
+mod resolve;
+mod tasks;
 pub mod temporal;
+mod watch;
 
+pub use call::{Answer, CallError, error_body};
 pub use caller::Caller;
 pub use config::{Config, ConfigArgs, ConfigError, DEFAULT_REGISTRY_URL, Environment};
 pub use error::Error;
+pub use handoff_store::Viewer;
+pub use progress::ProgressReport;
+pub use resolve::Resolved;
 pub use temporal::{ConnectError, TemporalConfig, TemporalConfigError};
+
+use handoff_store::Registry;
+use std::{fmt, sync::Arc};
+use temporalio_client::Client;
+
+/// A client of one registry and one Temporal namespace. Cheap to clone.
+#[derive(Clone)]
+pub struct Handoff {
+    temporal: Client,
+    registry: Arc<dyn Registry>,
+    config: Arc<Config>,
+}
+
+impl Handoff {
+    /// Connects to Temporal and opens the registry, migrating its schema first.
+    pub async fn connect(config: Config) -> Result<Self, Error> {
+        config.check()?;
+        let temporal = temporal::connect(&config.temporal).await?;
+        let registry = handoff_store::connect(&config.registry_url, config.registry_options()).await?;
+        Ok(Self::from_parts(temporal, registry, config))
+    }
+
+    /// From what is connected already. The client has to have [`temporal::data_converter`].
+    pub fn from_parts(temporal: Client, registry: Arc<dyn Registry>, config: Config) -> Self {
+        Self { temporal, registry, config: Arc::new(config) }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The registry.
+    pub fn registry(&self) -> &Arc<dyn Registry> {
+        &self.registry
+    }
+
+    /// The connection to Temporal.
+    pub fn temporal(&self) -> &Client {
+        &self.temporal
+    }
+}
+
+impl fmt::Debug for Handoff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handoff").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
 pub mod cli {
     //! temp
     /// temp

@@ -3,6 +3,7 @@
 
 mod database;
 mod inprocess;
+pub mod lab;
 mod process;
 mod temporal;
 mod wait;
@@ -13,4 +14,4 @@ pub use inprocess::InProcessWorker;
 pub use process::{Process, binary};
 pub use temporal::Temporal;
 pub use wait::{eventually, eventually_within};
-pub use world::{PRINCIPAL, SCOPE, World, fresh_key};
+pub use world::{PRINCIPAL, SCOPE, World, fresh_key, request};

@@ -1,11 +1,227 @@
-//! placeholder
-/// scope
-pub const SCOPE: &str = "acct_acme";
-/// principal
-pub const PRINCIPAL: &str = "agent.buyer.example";
-/// x
-pub struct World;
-/// x
+//! Everything that one test needs, of its own: a registry database, a task queue, a lab directory; and a Temporal server.
+
+use crate::{
+    Database, InProcessWorker, Kind, Process, Temporal, binary, eventually,
+    lab::{Calls, Fault, handlers},
+};
+use anyhow::Result;
+use handoff_client::{Answer, CallError, Caller, Config, Handoff, TemporalConfig, temporal};
+use handoff_proto::{
+    v1::{TaskRecord, TaskRef},
+    wire::TaskStatus,
+};
+use handoff_store::{Registry, Viewer};
+use handoff_worker::WorkerSettings;
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+use tempfile::TempDir;
+use temporalio_client::Client;
+use tokio::process::Command;
+
+/// The account of all requests that don't say otherwise.
+pub const SCOPE: &str = "acct_pinnacle";
+/// The agent of all requests that don't say otherwise.
+pub const PRINCIPAL: &str = "agent.pinnacle.example";
+
+/// An idempotency key that nobody has used.
 pub fn fresh_key() -> String {
     format!("key-{}", uuid::Uuid::now_v7().simple())
+}
+
+/// A test's own world.
+pub struct World {
+    /// The Temporal server.
+    pub temporal: Temporal,
+    /// A connection to it.
+    pub temporal_client: Client,
+    /// The registry.
+    pub registry: Arc<dyn Registry>,
+    /// The client under test.
+    pub handoff: Handoff,
+    /// What the lab seller did.
+    pub calls: Calls,
+    config: Config,
+    database: Database,
+    _lab: TempDir,
+}
+
+impl World {
+    /// On the shared Temporal server.
+    pub async fn new(kind: Kind) -> Result<Self> {
+        Self::with(Temporal::shared().await?, kind, |_| ()).await
+    }
+
+    /// On a Temporal server of its own, which the test may kill.
+    pub async fn with_own_temporal(kind: Kind) -> Result<Self> {
+        Self::with(Temporal::own().await?, kind, |_| ()).await
+    }
+
+    /// On the shared Temporal server, with a configuration of its own.
+    pub async fn configured(kind: Kind, configure: impl FnOnce(&mut Config)) -> Result<Self> {
+        Self::with(Temporal::shared().await?, kind, configure).await
+    }
+
+    async fn with(temporal_server: Temporal, kind: Kind, configure: impl FnOnce(&mut Config)) -> Result<Self> {
+        let database = Database::create(kind).await?;
+        let lab = tempfile::tempdir()?;
+        let mut config = Config {
+            temporal: TemporalConfig {
+                address: Some(temporal_server.address()),
+                namespace: Some("default".to_owned()),
+                use_environment: false,
+                ..TemporalConfig::default()
+            },
+            registry_url: database.url().to_owned(),
+            task_queue: format!("it-{}", uuid::Uuid::now_v7().simple()),
+            // Long enough that a busy machine does not promote by accident.
+            sync_deadline: Duration::from_secs(30),
+            ..Config::default()
+        };
+        configure(&mut config);
+        let temporal_client = temporal::connect(&config.temporal).await?;
+        let registry = handoff_store::connect(&config.registry_url, config.registry_options()).await?;
+        let handoff = Handoff::from_parts(temporal_client.clone(), registry.clone(), config.clone());
+        Ok(Self {
+            temporal: temporal_server,
+            temporal_client,
+            registry,
+            handoff,
+            calls: Calls::new(lab.path()),
+            config,
+            database,
+            _lab: lab,
+        })
+    }
+
+    /// The configuration of this world.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A lab seller's worker in this process.
+    pub async fn worker(&self) -> Result<InProcessWorker> {
+        let settings = WorkerSettings {
+            task_queue: self.config.task_queue.clone(),
+            sticky_timeout: Duration::from_secs(1),
+            shutdown_grace: Duration::from_secs(2),
+            ..WorkerSettings::default()
+        };
+        InProcessWorker::start(
+            self.temporal_client.clone(),
+            self.registry.clone(),
+            handlers(self.calls.clone()),
+            settings,
+        )
+        .await
+    }
+
+    /// A lab seller's worker as a process.
+    pub fn worker_process(&self) -> Result<Process> {
+        Process::start(&mut self.lab_seller())
+    }
+
+    /// A lab seller's worker as a process that dies, once, at this point.
+    pub fn faulty_worker_process(&self, fault: &Fault) -> Result<Process> {
+        Process::start(self.lab_seller().env("LAB_FAULT", fault.to_string()))
+    }
+
+    /// The environment in which `handoff`, `acme-seller` and the like find this world.
+    pub fn environment(&self) -> [(&'static str, String); 4] {
+        [
+            ("TEMPORAL_ADDRESS", self.temporal.address()),
+            ("TEMPORAL_NAMESPACE", "default".to_owned()),
+            ("HANDOFF_REGISTRY_URL", self.database.url().to_owned()),
+            ("HANDOFF_TASK_QUEUE", self.config.task_queue.clone()),
+        ]
+    }
+
+    fn lab_seller(&self) -> Command {
+        let mut command = Command::new(binary("lab-seller"));
+        command.envs(self.environment()).env("LAB_DIR", self._lab.path());
+        command
+    }
+
+    /// Calls a verb as the usual buyer, with a fresh key, and these instructions to the lab seller.
+    pub async fn call(&self, verb: &str, lab: Value) -> Result<Answer, CallError> {
+        self.send(verb, &request(&fresh_key(), lab)).await
+    }
+
+    /// Sends a request as the usual buyer.
+    pub async fn send(&self, verb: &str, request: &Value) -> Result<Answer, CallError> {
+        self.handoff.call(&Caller::new(SCOPE, PRINCIPAL), verb, request.to_string().as_bytes()).await
+    }
+
+    /// The id of the task that this call submits.
+    pub async fn submit(&self, verb: &str, lab: Value) -> String {
+        let answer = self.call(verb, lab).await.expect("the request is accepted");
+        assert_eq!(answer.status, "submitted", "{}", answer.body);
+        answer.task_id
+    }
+
+    /// A task as an operator sees it, with its history.
+    pub async fn task(&self, task_id: &str) -> Option<TaskRecord> {
+        self.registry.get(&Viewer::Operator, task_id, true).await.expect("the registry answers")
+    }
+
+    /// Waits until a task has this status.
+    pub async fn reaches(&self, task_id: &str, status: TaskStatus) -> TaskRecord {
+        eventually(&format!("{task_id} is {status}"), || async {
+            let task = self.task(task_id).await?;
+            let reached: TaskStatus = task.status.parse().expect("a status of the protocol");
+            assert!(reached == status || !reached.is_terminal(), "{task_id} ended as {reached}: {task:?}");
+            (reached == status).then_some(task)
+        })
+        .await
+    }
+
+    /// Waits until the run of a task has closed, and returns the names of its history's events.
+    pub async fn closed(&self, task_id: &str) -> Vec<String> {
+        let task = self.reference(task_id);
+        let handle =
+            self.temporal_client.get_workflow_handle::<handoff_proto::workflows::VerbWorkflow>(task.workflow_id());
+        eventually(&format!("the run of {task_id} is closed"), || async {
+            let status = handle.describe(Default::default()).await.ok()?.status();
+            (status != temporalio_client::WorkflowExecutionStatus::Running).then_some(())
+        })
+        .await;
+        self.events(task_id).await
+    }
+
+    /// The names of a run's history events.
+    pub async fn events(&self, task_id: &str) -> Vec<String> {
+        let task = self.reference(task_id);
+        let handle =
+            self.temporal_client.get_workflow_handle::<handoff_proto::workflows::VerbWorkflow>(task.workflow_id());
+        let history = handle.fetch_history(Default::default()).into_events().await.expect("the history can be read");
+        history
+            .iter()
+            .map(|event| event.event_type().as_str_name().trim_start_matches("EVENT_TYPE_").to_owned())
+            .collect()
+    }
+
+    /// The reference of a task of the usual buyer, for its workflow id.
+    pub fn reference(&self, task_id: &str) -> TaskRef {
+        TaskRef { task_id: task_id.into(), scope: SCOPE.into(), principal: PRINCIPAL.into(), verb: String::new() }
+    }
+
+    /// The handle of a task's run.
+    pub fn run(
+        &self,
+        task_id: &str,
+    ) -> temporalio_client::WorkflowHandle<Client, handoff_proto::workflows::VerbWorkflow> {
+        self.temporal_client.get_workflow_handle(self.reference(task_id).workflow_id())
+    }
+
+    /// Waits until the lab seller has called this handler for a task.
+    pub async fn called(&self, handler: &str, task_id: &str) {
+        eventually(&format!("{handler} is called for {task_id}"), || async {
+            (!self.calls.of(handler, task_id).is_empty()).then_some(())
+        })
+        .await;
+    }
+}
+
+/// A request to the lab seller.
+pub fn request(key: &str, lab: Value) -> Value {
+    json!({"idempotency_key": key, "context": {"correlation_id": "it"}, "lab": lab})
 }

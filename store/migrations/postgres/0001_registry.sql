@@ -47,16 +47,22 @@ CREATE UNIQUE INDEX requests_idempotency_key ON requests (scope, principal, idem
 CREATE INDEX requests_unfinished ON requests (task_id) WHERE unfinished;
 CREATE INDEX requests_purgeable ON requests (updated_at, task_id) WHERE NOT unfinished AND claim_state <> 'purged';
 
--- Lists: one index per viewer and order, so that a page costs what its rows cost.
+-- Lists: one index per viewer and order, so that a page costs what its rows cost. What the predicates say of version is
+-- always true. It keeps one viewer's index out of another's plans: an account's tasks, walked by the index of everybody's,
+-- may begin after a million others.
 CREATE INDEX requests_buyer_created_at ON requests (scope, principal, created_at, task_id) WHERE visible;
 CREATE INDEX requests_buyer_updated_at ON requests (scope, principal, updated_at, task_id) WHERE visible;
 CREATE INDEX requests_buyer_status ON requests (scope, principal, task_status, task_id) WHERE visible;
 CREATE INDEX requests_buyer_task_type ON requests (scope, principal, verb, task_id) WHERE visible;
 CREATE INDEX requests_buyer_protocol ON requests (scope, principal, protocol, task_id) WHERE visible;
-CREATE INDEX requests_scope_created_at ON requests (scope, created_at, task_id) WHERE visible;
-CREATE INDEX requests_scope_updated_at ON requests (scope, updated_at, task_id) WHERE visible;
-CREATE INDEX requests_all_created_at ON requests (created_at, task_id) WHERE visible;
-CREATE INDEX requests_all_updated_at ON requests (updated_at, task_id) WHERE visible;
+CREATE INDEX requests_scope_created_at ON requests (scope, created_at, task_id)
+    WHERE visible AND version >= 0;
+CREATE INDEX requests_scope_updated_at ON requests (scope, updated_at, task_id)
+    WHERE visible AND version >= 0;
+CREATE INDEX requests_all_created_at ON requests (created_at, task_id)
+    WHERE visible AND version >= 1;
+CREATE INDEX requests_all_updated_at ON requests (updated_at, task_id)
+    WHERE visible AND version >= 1;
 
 -- What happened to each request; append-only. The key of an entry makes writing it again harmless.
 CREATE TABLE request_history (

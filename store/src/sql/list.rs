@@ -165,6 +165,16 @@ impl List {
             statement.push(&dialect.indexed_by(index));
         }
         statement.push(" WHERE visible AND ");
+        // Always true, and part of the indexes' predicates: see the migration.
+        match viewer {
+            Viewer::Buyer { .. } => {}
+            Viewer::Reviewer { scopes } if scopes.len() == 1 => {
+                statement.push("version >= 0 AND ");
+            }
+            Viewer::Reviewer { .. } | Viewer::Operator => {
+                statement.push("version >= 1 AND ");
+            }
+        }
         match viewer {
             // An equality keeps the index in order where IN, even of one, may not.
             Viewer::Reviewer { scopes } if scopes.len() == 1 => {

@@ -1,1 +1,30 @@
-mod smoke;
+//! Integration tests: real Temporal, real databases, real crashes. One binary, because linking is what takes long.
+
+mod arms;
+
+/// Defines each test on both databases: `arms::sqlite::name` and `arms::postgres::name`.
+macro_rules! on_both_databases {
+    ($($(#[$attribute:meta])* async fn $name:ident($world:ident: World) $body:block)+) => {
+        $(
+            $(#[$attribute])*
+            async fn $name($world: handoff_tests::World) $body
+        )+
+        mod sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $name() {
+                    super::$name(handoff_tests::World::new(handoff_tests::Kind::Sqlite).await.expect("a world")).await;
+                }
+            )+
+        }
+        mod postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $name() {
+                    super::$name(handoff_tests::World::new(handoff_tests::Kind::Postgres).await.expect("a world")).await;
+                }
+            )+
+        }
+    };
+}
+pub(crate) use on_both_databases;

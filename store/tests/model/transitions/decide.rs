@@ -3,7 +3,7 @@
 use super::executions::Outcomes;
 use crate::{
     model::Model,
-    state::{Activity, Decision, Execution, Journal, Key, Run, State, Task, Word},
+    state::{Activity, Decision, End, Execution, Journal, Key, Run, State, Task, Word},
     step::Did,
 };
 
@@ -36,7 +36,7 @@ fn report(mut state: State, key: Key, journal: Journal) -> State {
     match journal {
         Journal::Decided(Decision::Refuse) => {
             request.run = Run::Closed;
-            let failed = matches!(request.task, Task::Ended(crate::state::End::Failed));
+            let failed = request.task == Task::Ended(End::Failed);
             request.told.insert(if failed { Word::Failed } else { Word::Refused });
         }
         Journal::Void => request.run = Run::Closed,
@@ -136,7 +136,7 @@ fn record(model: &Model, mut done: State, key: Key, asked: Decision) -> (Did, St
         return (Did::RecordEnded { asked }, report(done, key, Journal::Void));
     }
     model.record(&mut done, key, asked);
-    let failed = done.of(key).task == Task::Ended(crate::state::End::Failed);
+    let failed = done.of(key).task == Task::Ended(End::Failed);
     if asked == Decision::Refuse && failed {
         let request = done.of_mut(key);
         if request.run == Run::Deciding {

@@ -1,0 +1,95 @@
+//! Claiming an idempotency key before anything runs.
+
+use super::{CallError, request::Request};
+use crate::{Handoff, backoff::Backoff};
+use handoff_proto::{errors, v1::TaskRef, wire::AdcpError};
+use handoff_store::{Answer, Claim, NewClaim};
+use std::time::Duration;
+use tokio::time::Instant;
+
+const LONGEST_RETRY: Duration = Duration::from_secs(3);
+
+/// What is left to do for a claimed request.
+#[derive(Debug, PartialEq)]
+pub(super) enum Claimed {
+    /// Start the run of this task, or wait for it.
+    Run {
+        task_id: String,
+        /// Another call with the same key began it.
+        attached: bool,
+    },
+    /// Say again what was said.
+    Answered { task_id: String, answer: Answer },
+}
+
+impl Handoff {
+    pub(super) async fn claim(
+        &self,
+        request: &Request<'_>,
+        task: &TaskRef,
+        deadline: Instant,
+    ) -> Result<Claimed, CallError> {
+        let claim = NewClaim {
+            task: task.clone(),
+            protocol: request.verb.protocol.to_owned(),
+            idempotency_key: request.idempotency_key.clone(),
+            request_hash: request.hash.clone(),
+            context_json: request.context().map(ToString::to_string),
+            has_webhook: request.has_webhook(),
+        };
+        let give_up = deadline.min(Instant::now() + LONGEST_RETRY);
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+        // The same claim again means the same: its task id is its own.
+        let claimed = loop {
+            match self.registry().claim(&claim).await {
+                Err(error) if error.is_transient() && Instant::now() < give_up => {
+                    tracing::debug!(%error, "claiming again");
+                    tokio::time::sleep(backoff.pause()).await;
+                }
+                claimed => break claimed.map_err(CallError::registry)?,
+            }
+        };
+        meaning(claimed, &task.task_id).map_err(CallError::from)
+    }
+}
+
+fn meaning(claim: Claim, own_task_id: &str) -> Result<Claimed, AdcpError> {
+    match claim {
+        Claim::New => Ok(Claimed::Run { task_id: own_task_id.to_owned(), attached: false }),
+        Claim::InFlight { task_id } => Ok(Claimed::Run { attached: task_id != own_task_id, task_id }),
+        Claim::Answered { task_id, answer } => Ok(Claimed::Answered { task_id, answer }),
+        Claim::OutcomeUnknown { .. } => Err(errors::outcome_unknown()),
+        // Nothing of the other request may show, not even which field differs.
+        Claim::Conflict => Err(AdcpError::correctable(
+            "IDEMPOTENCY_CONFLICT",
+            "This idempotency_key was used for a different request.",
+        )
+        .suggestion("Send this request with a new idempotency_key.")),
+        Claim::Expired => Err(AdcpError::correctable(
+            "IDEMPOTENCY_EXPIRED",
+            "The answer to this idempotency_key is not kept any more.",
+        )
+        .suggestion("Check whether the earlier request took effect before sending it with a new idempotency_key.")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_another_calls_task_is_attached_to() {
+        let run = |task_id: &str, attached| Ok(Claimed::Run { task_id: task_id.to_owned(), attached });
+        assert_eq!(meaning(Claim::New, "mine"), run("mine", false));
+        assert_eq!(meaning(Claim::InFlight { task_id: "other".into() }, "mine"), run("other", true));
+        assert_eq!(meaning(Claim::InFlight { task_id: "mine".into() }, "mine"), run("mine", false));
+        for (claim, code, recovery) in [
+            (Claim::Conflict, "IDEMPOTENCY_CONFLICT", "correctable"),
+            (Claim::Expired, "IDEMPOTENCY_EXPIRED", "correctable"),
+            (Claim::OutcomeUnknown { task_id: "t".into() }, errors::OUTCOME_UNKNOWN, "terminal"),
+        ] {
+            let error = meaning(claim, "mine").unwrap_err();
+            assert_eq!((error.code.as_str(), error.recovery.as_str()), (code, recovery));
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! A verb's call: claim, start, answer (steps 0 and 1 of the life of a verb).
+
+mod answer;
+mod claim;
+mod request;
+mod start;
+mod wait;
+
+pub use answer::{Answer, CallError, error_body};
+
+use crate::{Caller, Handoff};
+use claim::Claimed;
+use handoff_proto::{
+    TaskId, convert,
+    limits::MAX_ENCODED_BYTES,
+    v1::{TaskInput, TaskRef},
+};
+use request::Request;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+impl Handoff {
+    /// Calls an AdCP verb with the request as the buyer wrote it.
+    ///
+    /// The answer is the verb's result, or `submitted` once the workflow has said so. Safe to repeat: with an idempotency key
+    /// the same call is answered the same, and a call whose answer was lost attaches to the run that it started.
+    pub async fn call(&self, caller: &Caller, verb: &str, request_text: &[u8]) -> Result<Answer, CallError> {
+        caller.check()?;
+        let request = Request::read(verb, request_text, self.config().sync_deadline)?;
+        let task = TaskRef {
+            task_id: TaskId::generate().into(),
+            scope: caller.scope.clone(),
+            principal: caller.principal.clone(),
+            verb: request.verb.name.to_owned(),
+        };
+        let input = TaskInput {
+            task: Some(task),
+            request_json: request.text.to_owned(),
+            sync_deadline: Some(convert::to_proto_duration(request.sync_deadline)),
+            sandbox: caller.sandbox,
+            correlation_id: uuid::Uuid::now_v7().simple().to_string(),
+        };
+        fits(&input)?;
+        let deadline = Instant::now() + request.sync_deadline + self.config().grace;
+        let span = tracing::info_span!("call", verb, correlation_id = input.correlation_id);
+        self.answer(&request, input, deadline).instrument(span).await
+    }
+
+    async fn answer(
+        &self,
+        request: &Request<'_>,
+        mut input: TaskInput,
+        deadline: Instant,
+    ) -> Result<Answer, CallError> {
+        let task = input.task.get_or_insert_default();
+        match self.claim(request, task, deadline).await? {
+            Claimed::Answered { task_id, answer } => answer::recorded(request, &task_id, &answer, true),
+            Claimed::Run { task_id, attached } => {
+                tracing::debug!(task_id, attached, "claimed");
+                task.task_id = task_id;
+                self.wait(request, input, attached, deadline).await
+            }
+        }
+    }
+}
+
+// JSON text inside JSON grows by its escapes: better refused now than by Temporal, with a claim left behind.
+fn fits(input: &TaskInput) -> Result<(), CallError> {
+    let size = serde_json::to_vec(input).map_or(usize::MAX, |encoded| encoded.len());
+    if size > MAX_ENCODED_BYTES {
+        return Err(request::invalid(format!("The request is too large: {size} bytes, encoded.")).into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! Reading a buyer's request, as far as every verb needs it.
+
+use super::CallError;
+use handoff_proto::{
+    json::{self, JsonError},
+    limits::MAX_REQUEST_BYTES,
+    verbs::{self, IdempotencyKey, Verb},
+    wire::AdcpError,
+};
+use serde_json::Value;
+use std::time::Duration;
+
+/// A request that may be claimed.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    pub(super) verb: &'static Verb,
+    /// As the buyer wrote it.
+    pub(super) text: &'a str,
+    pub(super) body: Value,
+    pub(super) idempotency_key: Option<String>,
+    pub(super) hash: String,
+    /// How long to wait before `submitted` may be said.
+    pub(super) sync_deadline: Duration,
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn read(verb: &str, text: &'a [u8], longest_wait: Duration) -> Result<Self, CallError> {
+        let verb = verbs::find(verb).ok_or_else(|| {
+            AdcpError::correctable("UNSUPPORTED_FEATURE", format!("{verb:?} is not a verb that this seller runs."))
+                .suggestion("Call get_adcp_capabilities for what is supported.")
+        })?;
+        let body = json::parse_object(text, MAX_REQUEST_BYTES).map_err(unreadable)?;
+        let text = std::str::from_utf8(text).map_err(|_| invalid("The request is not UTF-8."))?;
+        let hash = json::request_hash(&body).map_err(unreadable)?;
+        let idempotency_key = idempotency_key(verb, &body)?;
+        let sync_deadline = match body.get("time_budget") {
+            None | Some(Value::Null) => longest_wait,
+            Some(budget) => time_budget(budget)?.map_or(longest_wait, |budget| budget.min(longest_wait)),
+        };
+        Ok(Self { verb, text, body, idempotency_key, hash, sync_deadline })
+    }
+
+    /// To be echoed.
+    pub(super) fn context(&self) -> Option<&Value> {
+        context_of(&self.body)
+    }
+
+    pub(super) fn has_webhook(&self) -> bool {
+        self.body.get("push_notification_config").is_some_and(Value::is_object)
+    }
+}
+
+/// A request's `context`; `null` is none.
+pub(super) fn context_of(request: &Value) -> Option<&Value> {
+    request.get("context").filter(|context| !context.is_null())
+}
+
+pub(super) fn invalid(message: impl Into<String>) -> AdcpError {
+    AdcpError::correctable("INVALID_REQUEST", message)
+}
+
+fn unreadable(error: JsonError) -> AdcpError {
+    invalid(format!("The request can't be read: {error}."))
+}
+
+fn idempotency_key(verb: &Verb, request: &Value) -> Result<Option<String>, AdcpError> {
+    let wrong = |message: &str| {
+        invalid(message).field("idempotency_key").suggestion(
+            "Send 16 to 255 letters, digits, '_', '.', ':' or '-', for example a UUID; a new one per request.",
+        )
+    };
+    match (verb.idempotency_key, request.get("idempotency_key")) {
+        (IdempotencyKey::Ignored, _) | (IdempotencyKey::Optional, None) => Ok(None),
+        (IdempotencyKey::Required, None) => Err(wrong("idempotency_key is required.")),
+        (_, Some(Value::String(key))) if is_key(key) => Ok(Some(key.clone())),
+        (_, Some(_)) => Err(wrong("idempotency_key is malformed.")),
+    }
+}
+
+// ^[A-Za-z0-9_.:-]{16,255}$
+fn is_key(key: &str) -> bool {
+    (16..=255).contains(&key.len())
+        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-'))
+}
+
+// core/duration.json; `None` for a whole campaign, which bounds nothing here.
+fn time_budget(budget: &Value) -> Result<Option<Duration>, AdcpError> {
+    let wrong = || {
+        invalid("time_budget is malformed.")
+            .field("time_budget")
+            .suggestion(r#"Send for example {"interval": 30, "unit": "seconds"}."#)
+    };
+    let interval = budget.get("interval").and_then(Value::as_u64).filter(|interval| *interval > 0).ok_or_else(wrong)?;
+    let seconds = match budget.get("unit").and_then(Value::as_str) {
+        Some("seconds") => 1,
+        Some("minutes") => 60,
+        Some("hours") => 3_600,
+        Some("days") => 86_400,
+        Some("campaign") => return Ok(None),
+        _ => return Err(wrong()),
+    };
+    Ok(Some(Duration::from_secs(interval.saturating_mul(seconds))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const WAIT: Duration = Duration::from_secs(10);
+
+    fn read(verb: &str, request: Value) -> Result<(Option<String>, Duration), AdcpError> {
+        match Request::read(verb, request.to_string().as_bytes(), WAIT) {
+            Ok(request) => Ok((request.idempotency_key, request.sync_deadline)),
+            Err(error) => Err(error.to_adcp()),
+        }
+    }
+
+    #[test]
+    fn the_key_is_checked_as_its_verb_requires() {
+        let key = "0123456789abcdef";
+        assert_eq!(read("create_media_buy", json!({"idempotency_key": key})).unwrap().0.as_deref(), Some(key));
+        assert_eq!(read("get_products", json!({})).unwrap().0, None);
+        assert_eq!(read("get_signals", json!({"idempotency_key": 5})).unwrap().0, None);
+        let long = "x".repeat(256);
+        for bad in
+            [json!("short"), json!(long), json!("0123456789 abcdef"), json!("0123456789äbcdef"), json!(7), json!(null)]
+        {
+            for verb in ["create_media_buy", "get_products"] {
+                let error = read(verb, json!({"idempotency_key": bad})).unwrap_err();
+                assert_eq!((error.code.as_str(), error.field.as_deref()), ("INVALID_REQUEST", Some("idempotency_key")));
+            }
+        }
+        let missing = read("create_media_buy", json!({})).unwrap_err();
+        assert_eq!(missing.field.as_deref(), Some("idempotency_key"));
+    }
+
+    #[test]
+    fn a_time_budget_only_shortens_the_wait() {
+        let wait = |budget: Value| read("get_products", json!({"time_budget": budget})).map(|(_, wait)| wait);
+        assert_eq!(wait(json!({"interval": 3, "unit": "seconds"})), Ok(Duration::from_secs(3)));
+        for long in ["minutes", "hours", "days", "campaign"] {
+            assert_eq!(wait(json!({"interval": 1, "unit": long})), Ok(WAIT), "{long}");
+        }
+        assert_eq!(wait(json!({"interval": u64::MAX, "unit": "days"})), Ok(WAIT));
+        for bad in [
+            json!({"interval": 0, "unit": "seconds"}),
+            json!({"interval": -1, "unit": "seconds"}),
+            json!({"interval": 1.5, "unit": "seconds"}),
+            json!({"interval": 1, "unit": "weeks"}),
+            json!({"interval": 1}),
+            json!("10s"),
+        ] {
+            assert_eq!(wait(bad.clone()).unwrap_err().field.as_deref(), Some("time_budget"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        let refused: [(&str, &[u8]); 5] = [
+            ("no_such_verb", b"{}"),
+            ("get_products", b""),
+            ("get_products", b"[]"),
+            ("get_products", b"\xff"),
+            ("get_products", br#"{"budget": 1e999}"#),
+        ];
+        for (verb, text) in refused {
+            assert!(Request::read(verb, text, WAIT).is_err(), "{verb} {text:?}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Progress that an external system reports on a waiting task.
+
+use crate::{Error, Handoff};
+use handoff_proto::{limits::MAX_TEXT_BYTES, v1::Progress};
+use handoff_store::Viewer;
+
+/// What became of a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProgressReport {
+    /// Recorded; polls show it.
+    Recorded,
+    /// The task has ended, or nobody was told about it yet: the report was dropped.
+    Dropped,
+    /// The report can't be used.
+    Invalid {
+        /// Why.
+        message: String,
+    },
+    /// No such task for this viewer.
+    NotFound,
+}
+
+impl Handoff {
+    /// Records a task's progress, in place of what was reported before. Buyers report none.
+    pub async fn report_progress(
+        &self,
+        viewer: &Viewer,
+        task_id: &str,
+        progress: &Progress,
+    ) -> Result<ProgressReport, Error> {
+        if let Some(message) = problem(progress) {
+            return Ok(ProgressReport::Invalid { message });
+        }
+        if matches!(viewer, Viewer::Buyer { .. }) {
+            return Ok(ProgressReport::NotFound);
+        }
+        let Some(task) = self.registry().find(viewer, task_id).await? else { return Ok(ProgressReport::NotFound) };
+        let recorded = self.registry().update_progress(&task, progress).await?;
+        Ok(if recorded { ProgressReport::Recorded } else { ProgressReport::Dropped })
+    }
+}
+
+fn problem(progress: &Progress) -> Option<String> {
+    if let Some(percentage) = progress.percentage
+        && !(0.0..=100.0).contains(&percentage)
+    {
+        return Some(format!("percentage is {percentage}, but must be 0 to 100"));
+    }
+    [("current_step", &progress.current_step), ("message", &progress.message)]
+        .into_iter()
+        .find(|(_, text)| text.len() > MAX_TEXT_BYTES)
+        .map(|(name, _)| format!("{name} is longer than {MAX_TEXT_BYTES} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentages_are_between_0_and_100() {
+        for (percentage, usable) in [(0.0, true), (100.0, true), (-0.1, false), (100.1, false), (f64::NAN, false)] {
+            let progress = Progress { percentage: Some(percentage), ..Default::default() };
+            assert_eq!(problem(&progress).is_none(), usable, "{percentage}");
+        }
+        assert!(problem(&Progress { message: "x".repeat(5000), ..Default::default() }).is_some());
+    }
+}

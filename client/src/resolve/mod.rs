@@ -1,0 +1,184 @@
+//! External decisions on waiting tasks: complete, fail, cancel.
+
+mod deliver;
+
+use crate::{Error, Handoff};
+use deliver::Delivery;
+use handoff_proto::{
+    completion,
+    ids::OUTCOME_UPDATE_ID,
+    limits::MAX_ENCODED_BYTES,
+    v1::{Completion, Settlement, TaskRecord, TaskRef, decision::Kind},
+    wire::TaskStatus,
+};
+use handoff_store::Viewer;
+
+// It becomes an update id.
+const MAX_DECISION_ID_BYTES: usize = 255;
+
+/// What became of a decision.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resolved {
+    /// It is the task's end, now or since this same decision was sent before.
+    Accepted {
+        /// The task's end.
+        recorded: Settlement,
+    },
+    /// The task had ended in the same way by another's decision.
+    Duplicate {
+        /// The task's end.
+        recorded: Settlement,
+    },
+    /// The task had ended otherwise, or could not be ended as decided; nothing was changed.
+    Conflict {
+        /// The task's end.
+        recorded: Settlement,
+    },
+    /// It can't be used; nothing was changed.
+    Invalid {
+        /// Why.
+        message: String,
+    },
+    /// It is recorded in Temporal and applies as soon as a worker takes it up; it is not settled yet.
+    Recorded {
+        /// Sending the decision again with this id is safe.
+        decision_id: String,
+    },
+    /// No such task for this viewer.
+    NotFound,
+}
+
+impl Handoff {
+    /// Sends a decision to a waiting task, and waits until it is settled; while no worker answers it is recorded instead. A
+    /// buyer decides nothing: to a [`Viewer::Buyer`] there is no such task.
+    pub async fn resolve(&self, viewer: &Viewer, task_id: &str, completion: Completion) -> Result<Resolved, Error> {
+        let completion = match prepare(completion) {
+            Ok(completion) => completion,
+            Err(message) => return Ok(Resolved::Invalid { message }),
+        };
+        if matches!(viewer, Viewer::Buyer { .. }) {
+            return Ok(Resolved::NotFound);
+        }
+        let Some(task) = self.registry().find(viewer, task_id).await? else { return Ok(Resolved::NotFound) };
+        if let Some(recorded) = self.settlement(viewer, task_id).await? {
+            return Ok(verdict(recorded, &completion));
+        }
+        match self.deliver(&task, &completion).await? {
+            Delivery::Settled(recorded) => Ok(verdict(recorded, &completion)),
+            Delivery::Refused(message) => match self.settlement(viewer, task_id).await? {
+                Some(recorded) => Ok(verdict(recorded, &completion)),
+                None => Ok(Resolved::Invalid { message }),
+            },
+            Delivery::Recorded => Ok(Resolved::Recorded { decision_id: completion.decision_id }),
+            Delivery::RunGone => self.without_run(&task, &completion).await,
+        }
+    }
+
+    async fn settlement(&self, viewer: &Viewer, task_id: &str) -> Result<Option<Settlement>, Error> {
+        Ok(self.registry().get(viewer, task_id, false).await?.and_then(settlement_of))
+    }
+
+    // The run is over, or never began: only the registry knows what became of the request.
+    async fn without_run(&self, task: &TaskRef, completion: &Completion) -> Result<Resolved, Error> {
+        let standing = self.registry().standing(task).await?;
+        if let Some(recorded) = standing.settlement {
+            return Ok(verdict(recorded, completion));
+        }
+        let message = match standing.decision.and_then(|decision| decision.kind) {
+            Some(Kind::Complete(_)) => "the request was answered at once; there is no task to decide on",
+            Some(Kind::Refuse(_)) => "the request was refused; there is no task to decide on",
+            Some(Kind::Void(_)) => "the request was taken back; there is no task to decide on",
+            Some(Kind::HandoffToTask(_) | Kind::HandoffToWorkflow(_)) | None => {
+                return Err(Error::RunGone { task_id: task.task_id.clone() });
+            }
+        };
+        Ok(Resolved::Invalid { message: message.to_owned() })
+    }
+}
+
+fn prepare(mut completion: Completion) -> Result<Completion, String> {
+    if completion.decision_id.is_empty() {
+        completion.decision_id = uuid::Uuid::now_v7().to_string();
+    }
+    let id = &completion.decision_id;
+    if id.len() > MAX_DECISION_ID_BYTES || id.chars().any(char::is_control) || id == OUTCOME_UPDATE_ID {
+        return Err(format!(
+            "decision_id must be at most {MAX_DECISION_ID_BYTES} bytes without control characters, and not {OUTCOME_UPDATE_ID:?}"
+        ));
+    }
+    let completion = completion::check(completion).map_err(|error| error.0)?;
+    match serde_json::to_vec(&completion) {
+        Ok(encoded) if encoded.len() <= MAX_ENCODED_BYTES => Ok(completion),
+        Ok(encoded) => Err(format!("{} bytes when encoded, at most {MAX_ENCODED_BYTES} are allowed", encoded.len())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// How a decision fared against the task's recorded end.
+fn verdict(recorded: Settlement, completion: &Completion) -> Resolved {
+    match completion.to_settlement() {
+        Some(ours) if recorded.same_outcome(&ours) => {
+            if recorded.decision_id == completion.decision_id {
+                Resolved::Accepted { recorded }
+            } else {
+                Resolved::Duplicate { recorded }
+            }
+        }
+        _ => Resolved::Conflict { recorded },
+    }
+}
+
+fn settlement_of(task: TaskRecord) -> Option<Settlement> {
+    let ended = task.status.parse::<TaskStatus>().is_ok_and(TaskStatus::is_terminal);
+    ended.then_some(Settlement {
+        status: task.status,
+        result_json: task.result_json,
+        error: task.error,
+        decision_id: task.decision_id,
+        actor: task.actor,
+        reason: task.reason,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use handoff_proto::v1::completion::Outcome;
+
+    fn complete(result: &str, decision_id: &str) -> Completion {
+        Completion {
+            outcome: Some(Outcome::ResultJson(result.into())),
+            decision_id: decision_id.into(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn decisions_are_equal_by_outcome_and_the_same_by_id() {
+        let recorded = complete(r#"{"media_buy_id":"m","price":1.0}"#, "first").to_settlement().unwrap();
+        let again = |result: &str, id: &str| verdict(recorded.clone(), &complete(result, id));
+        let same = r#"{ "price": 1, "media_buy_id": "m" }"#;
+        assert_eq!(again(same, "first"), Resolved::Accepted { recorded: recorded.clone() });
+        assert_eq!(again(same, "second"), Resolved::Duplicate { recorded: recorded.clone() });
+        // The same id for another outcome is no acceptance of it.
+        assert_eq!(again(r#"{"media_buy_id":"other"}"#, "first"), Resolved::Conflict { recorded: recorded.clone() });
+        let cancel = Completion { outcome: Some(Outcome::Cancellation(Default::default())), ..Default::default() };
+        assert_eq!(verdict(recorded.clone(), &cancel), Resolved::Conflict { recorded });
+    }
+
+    #[test]
+    fn a_decision_gets_an_id_and_is_checked() {
+        let prepared = prepare(complete(r#"{"a":1}"#, "")).unwrap();
+        assert_eq!(prepared.decision_id.len(), 36);
+        for unusable in [
+            complete("not json", "id"),
+            complete(r#"{"a":1}"#, OUTCOME_UPDATE_ID),
+            complete(r#"{"a":1}"#, "a\nb"),
+            complete(r#"{"a":1}"#, &"x".repeat(256)),
+            complete(&format!(r#"{{"a":"{}"}}"#, r#"\""#.repeat(499_990)), "escapes"),
+            Completion::default(),
+        ] {
+            assert!(!prepare(unusable).unwrap_err().is_empty());
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Polls: `get_task_status`, `list_tasks`, and a task's history. They read the registry, never Temporal.
+
+use crate::{CallError, Error, Handoff};
+use handoff_proto::{
+    v1::{HistoryEntry, TaskRecord},
+    wire::{AdcpError, GetTaskStatusRequest, ListTasksRequest, task_status_body, with_context},
+};
+use handoff_store::{TaskPage, Viewer};
+use serde_json::{Map, Value, json};
+
+impl Handoff {
+    /// The answer to a poll. A task that is unknown and one that is another's are the same to the viewer.
+    pub async fn get_task_status(&self, viewer: &Viewer, request: &GetTaskStatusRequest) -> Result<Value, CallError> {
+        let found = self.registry().get(viewer, &request.task_id, request.include_history).await;
+        match found.map_err(CallError::registry)? {
+            Some(task) => Ok(task_status_body(&task, request)),
+            None => Err(no_such_task().into()),
+        }
+    }
+
+    /// The answer to `list_tasks`.
+    pub async fn list_tasks(&self, viewer: &Viewer, request: &ListTasksRequest) -> Result<Value, CallError> {
+        let page = self.registry().list(viewer, request).await.map_err(CallError::registry)?;
+        Ok(list_body(&page, request))
+    }
+
+    /// A task as the registry has it; `None` if it is not there for this viewer.
+    pub async fn task(&self, viewer: &Viewer, task_id: &str) -> Result<Option<TaskRecord>, Error> {
+        Ok(self.registry().get(viewer, task_id, false).await?)
+    }
+
+    /// What happened to a task, oldest first; `None` if it is not there for this viewer.
+    pub async fn history(&self, viewer: &Viewer, task_id: &str) -> Result<Option<Vec<HistoryEntry>>, Error> {
+        Ok(self.registry().get(viewer, task_id, true).await?.map(|task| task.history))
+    }
+}
+
+/// What every poll for a task answers that the viewer can't see, whatever the reason.
+pub(crate) fn no_such_task() -> AdcpError {
+    AdcpError::correctable("REFERENCE_NOT_FOUND", "There is no such task.")
+        .field("task_id")
+        .suggestion("Check the task_id, and the account that the task was submitted for.")
+}
+
+fn list_body(page: &TaskPage, request: &ListTasksRequest) -> Value {
+    let mut summary = Map::new();
+    if let Some(total) = page.total {
+        summary.insert("total_matching".into(), total.into());
+    }
+    summary.insert("returned".into(), page.tasks.len().into());
+    if let Ok(Value::Object(filters)) = serde_json::to_value(&request.filters) {
+        summary.insert("filters_applied".into(), filters.keys().cloned().collect());
+    }
+    summary.insert("sort_applied".into(), json!(request.sort));
+
+    let mut pagination = Map::new();
+    pagination.insert("has_more".into(), page.next_cursor.is_some().into());
+    if let Some(cursor) = &page.next_cursor {
+        pagination.insert("cursor".into(), cursor.clone().into());
+    }
+    if let Some(total) = page.total {
+        pagination.insert("total_count".into(), total.into());
+    }
+
+    let tasks = page.tasks.iter().map(|task| list_item(task, request.include_history));
+    let body = json!({
+        "status": "completed",
+        "query_summary": summary,
+        "tasks": tasks.collect::<Vec<_>>(),
+        "pagination": pagination,
+    });
+    with_context(body, request.context.as_ref())
+}
+
+// As in a poll, but `protocol` is called `domain` here.
+fn list_item(task: &TaskRecord, include_history: bool) -> Value {
+    let poll = GetTaskStatusRequest { include_history, ..Default::default() };
+    let mut item = Map::new();
+    if let Value::Object(fields) = task_status_body(task, &poll) {
+        for (name, value) in fields {
+            match name.as_str() {
+                "protocol" => item.insert("domain".into(), value),
+                "progress" | "error" | "result" => None,
+                _ => item.insert(name, value),
+            };
+        }
+    }
+    Value::Object(item)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use handoff_proto::{v1, wire::ListTasksFilters};
+
+    #[test]
+    fn a_list_has_the_protocols_shape() {
+        let task = TaskRecord {
+            task: Some(v1::TaskRef { task_id: "t".into(), verb: "get_signals".into(), ..Default::default() }),
+            protocol: "signals".into(),
+            status: "failed".into(),
+            created_at: Some(v1::ProtoTimestamp { seconds: 1, nanos: 0 }),
+            updated_at: Some(v1::ProtoTimestamp { seconds: 2, nanos: 0 }),
+            error: Some(v1::AdcpError { code: "A".into(), message: "b".into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let page = TaskPage { tasks: vec![task], next_cursor: Some("next".into()), total: Some(3) };
+        let request = ListTasksRequest {
+            filters: ListTasksFilters { task_type: Some("get_signals".into()), ..Default::default() },
+            context: Some(json!({"c": 1})),
+            ..Default::default()
+        };
+        assert_eq!(
+            list_body(&page, &request),
+            json!({
+                "status": "completed",
+                "query_summary": {
+                    "total_matching": 3,
+                    "returned": 1,
+                    "filters_applied": ["task_type"],
+                    "sort_applied": {"field": "created_at", "direction": "desc"},
+                },
+                "tasks": [{
+                    "task_id": "t", "task_type": "get_signals", "domain": "signals", "status": "failed",
+                    "created_at": "1970-01-01T00:00:01.000000Z", "updated_at": "1970-01-01T00:00:02.000000Z",
+                    "has_webhook": false,
+                }],
+                "pagination": {"has_more": true, "cursor": "next", "total_count": 3},
+                "context": {"c": 1},
+            })
+        );
+        let last = list_body(&TaskPage::default(), &ListTasksRequest::default());
+        assert_eq!(last["pagination"], json!({"has_more": false}));
+        assert_eq!(last["query_summary"]["returned"], 0);
+    }
+}

@@ -1,0 +1,153 @@
+//! A registry that dies, once, right before or right after one of its transactions.
+
+use super::{Calls, calls::die};
+use handoff_proto::{
+    v1::{AdcpError, Completion, Decision, HistoryEntry, Progress, Settlement, Standing, TaskRecord, TaskRef},
+    wire::ListTasksRequest,
+};
+use handoff_store::{
+    Claim, ClaimView, Health, NewClaim, Observation, Reconciled, Registry, RegistryError, TaskPage, Viewer,
+};
+use std::{fmt, str::FromStr, sync::Arc};
+
+/// Before the transaction begins, or after it was committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Nothing is written.
+    Before,
+    /// Everything is written, and nobody knows.
+    After,
+}
+
+/// Where to die.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The registry's method.
+    pub transaction: String,
+    /// Before or after it.
+    pub moment: Moment,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let moment = if self.moment == Moment::Before { "before" } else { "after" };
+        write!(f, "{moment}:{}", self.transaction)
+    }
+}
+
+impl FromStr for Fault {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let moment = |name: &str| match name {
+            "before" => Ok(Moment::Before),
+            "after" => Ok(Moment::After),
+            other => Err(anyhow::anyhow!("{other:?} is neither before nor after")),
+        };
+        let (name, transaction) = text.split_once(':').ok_or_else(|| anyhow::anyhow!("write MOMENT:TRANSACTION"))?;
+        Ok(Self { transaction: transaction.to_owned(), moment: moment(name)? })
+    }
+}
+
+/// The registry with a fault in it.
+pub struct FaultyRegistry {
+    inner: Arc<dyn Registry>,
+    fault: Fault,
+    calls: Calls,
+}
+
+impl FaultyRegistry {
+    /// Around a sound one.
+    pub fn new(inner: Arc<dyn Registry>, fault: Fault, calls: Calls) -> Self {
+        Self { inner, fault, calls }
+    }
+
+    async fn around<T>(&self, transaction: &str, commit: impl Future<Output = T>) -> T {
+        let dies = |moment| self.fault.transaction == transaction && self.fault.moment == moment;
+        if dies(Moment::Before) && self.calls.first_time("fault") {
+            die();
+        }
+        let committed = commit.await;
+        if dies(Moment::After) && self.calls.first_time("fault") {
+            die();
+        }
+        committed
+    }
+}
+
+type Result<T> = std::result::Result<T, RegistryError>;
+
+#[async_trait::async_trait]
+impl Registry for FaultyRegistry {
+    async fn claim(&self, claim: &NewClaim) -> Result<Claim> {
+        self.inner.claim(claim).await
+    }
+
+    async fn claim_view(&self, task: &TaskRef) -> Result<ClaimView> {
+        self.inner.claim_view(task).await
+    }
+
+    async fn standing(&self, task: &TaskRef) -> Result<Standing> {
+        self.around("standing", self.inner.standing(task)).await
+    }
+
+    async fn record_decision(&self, task: &TaskRef, decision: &Decision) -> Result<Standing> {
+        self.around("record_decision", self.inner.record_decision(task, decision)).await
+    }
+
+    async fn accept(&self, task: &TaskRef) -> Result<Standing> {
+        self.around("accept", self.inner.accept(task)).await
+    }
+
+    async fn update_progress(&self, task: &TaskRef, progress: &Progress) -> Result<bool> {
+        self.around("update_progress", self.inner.update_progress(task, progress)).await
+    }
+
+    async fn settle(&self, task: &TaskRef, completion: &Completion) -> Result<Option<Settlement>> {
+        self.around("settle", self.inner.settle(task, completion)).await
+    }
+
+    async fn discard(&self, task: &TaskRef, error: &AdcpError) -> Result<Option<Settlement>> {
+        self.around("discard", self.inner.discard(task, error)).await
+    }
+
+    async fn append_history(&self, task: &TaskRef, entries: &[(String, HistoryEntry)]) -> Result<()> {
+        self.around("append_history", self.inner.append_history(task, entries)).await
+    }
+
+    async fn get(&self, viewer: &Viewer, task_id: &str, include_history: bool) -> Result<Option<TaskRecord>> {
+        self.inner.get(viewer, task_id, include_history).await
+    }
+
+    async fn list(&self, viewer: &Viewer, request: &ListTasksRequest) -> Result<TaskPage> {
+        self.inner.list(viewer, request).await
+    }
+
+    async fn find(&self, viewer: &Viewer, task_id: &str) -> Result<Option<TaskRef>> {
+        self.inner.find(viewer, task_id).await
+    }
+
+    async fn unfinished(&self, updated_before: i64, after: Option<&str>, limit: u32) -> Result<Vec<Observation>> {
+        self.inner.unfinished(updated_before, after, limit).await
+    }
+
+    async fn reconcile(&self, observed: &Observation, error: &AdcpError) -> Result<Reconciled> {
+        self.inner.reconcile(observed, error).await
+    }
+
+    async fn purgeable(&self, updated_before: i64, limit: u32) -> Result<Vec<TaskRef>> {
+        self.inner.purgeable(updated_before, limit).await
+    }
+
+    async fn purge(&self, task: &TaskRef) -> Result<bool> {
+        self.inner.purge(task).await
+    }
+
+    async fn health(&self) -> Result<Health> {
+        self.inner.health().await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}

@@ -1,0 +1,9 @@
+//! The lab seller: does what the request's `lab` object says, writes down each call, and can be made to crash anywhere.
+
+mod calls;
+mod faults;
+mod seller;
+
+pub use calls::Calls;
+pub use faults::{Fault, FaultyRegistry, Moment};
+pub use seller::{LAB_VERBS, QUICK_VERB, handlers};

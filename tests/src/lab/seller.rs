@@ -1,0 +1,165 @@
+//! The handlers of the lab seller. A request says in `lab` what is to happen:
+//!
+//! - `arm`: complete, task, workflow, refuse
+//! - `hold`: handler name to gate name (`decide`, `work`, `review`)
+//! - `panics`: handler name to the number of attempts that panic
+//! - `die_in`: a handler name (`decide`, `work`, `review`), or `step-N`; once, by SIGKILL
+//! - `steps`; `fails`: attempts of `work` that fail, with `recovery`
+//! - `review`: wilco, roger, unable, error
+//! - `deadline_ms`, `remind_ms`, `escalate_ms`, `at_once`, `result_bytes`, `result`
+
+use super::{Calls, calls::die};
+use handoff::{prelude::*, seller::Handlers};
+use handoff_proto::verbs::VERBS;
+use std::time::Duration;
+
+/// A verb whose handler is registered as quick; the others are regular.
+pub const QUICK_VERB: &str = "update_media_buy";
+
+/// Verbs of different protocols and key rules, for tests that run over several.
+pub const LAB_VERBS: [&str; 4] = ["create_media_buy", QUICK_VERB, "sync_creatives", "get_signals"];
+
+/// The lab seller's handlers.
+pub fn handlers(calls: Calls) -> Handlers {
+    let mut seller = Seller::new("lab-seller", calls.clone());
+    for known in VERBS {
+        let registration = verb(decide)
+            .hands_off_to(["work", "review"])
+            .answers_at_once_if(|_, request| async move { request["lab"]["at_once"] == true });
+        seller = seller.verb(known.name, if known.name == QUICK_VERB { registration.quick() } else { registration });
+    }
+    let (completed, failed, canceled, reminded, overdue, discarded) =
+        (calls.clone(), calls.clone(), calls.clone(), calls.clone(), calls.clone(), calls);
+    seller
+        .task(
+            "work",
+            task(work)
+                .retry(Duration::from_millis(50), Duration::from_millis(200), 5)
+                .heartbeat_timeout(Duration::from_secs(2)),
+        )
+        .enqueue(
+            "review",
+            enqueue(review)
+                .attempt_timeout(Duration::from_secs(2))
+                .retry(Duration::from_millis(50), Duration::from_millis(500)),
+        )
+        .on(move |event: TaskCompleted| record(completed.clone(), "completed", event.task.task_id, String::new()))
+        .on(move |event: TaskFailed| record(failed.clone(), "failed", event.task.task_id, event.error.code))
+        .on(move |event: TaskCanceled| record(canceled.clone(), "canceled", event.task.task_id, event.actor))
+        .on(move |event: ReviewReminder| {
+            record(reminded.clone(), "reminded", event.task.task_id, event.number.to_string())
+        })
+        .on(move |event: ReviewOverdue| record(overdue.clone(), "overdue", event.task.task_id, String::new()))
+        .on(move |event: DecisionDiscarded| record(discarded.clone(), "discarded", event.task.task_id, String::new()))
+        .into_handlers()
+        .expect("the lab seller is wired well")
+}
+
+async fn decide(context: Context<Calls>, request: Value) -> Result<Decision, AdcpError> {
+    let lab = request["lab"].clone();
+    enter(&context, "decide", &lab).await;
+    let input = json!({"lab": lab});
+    match lab["arm"].as_str().unwrap_or("complete") {
+        "task" => Ok(Decision::handoff_to_task("work", input)),
+        "workflow" => {
+            let mut decision = Decision::handoff_to_workflow("review", input);
+            if let Some(deadline) = millis(&lab["deadline_ms"]) {
+                decision = decision.deadline(deadline);
+            }
+            for reminder in lab["remind_ms"].as_array().into_iter().flatten().filter_map(millis) {
+                decision = decision.remind_after(reminder);
+            }
+            Ok(match millis(&lab["escalate_ms"]) {
+                Some(after) => decision.escalate_after(after),
+                None => decision,
+            })
+        }
+        "refuse" => {
+            Err(AdcpError::correctable("BUDGET_TOO_LOW", "The budget is too low.").field("total_budget.amount"))
+        }
+        _ => Ok(Decision::complete(result(&lab, &context.task_id))),
+    }
+}
+
+async fn work(context: TaskContext<Calls>, input: Value) -> Result<Value, AdcpError> {
+    let lab = input["lab"].clone();
+    enter(&context, "work", &lab).await;
+    let fails = u32::try_from(lab["fails"].as_u64().unwrap_or(0)).unwrap_or(0);
+    if context.attempt <= fails {
+        let message = "The order system is away.";
+        return Err(match lab["recovery"].as_str() {
+            Some("transient") => AdcpError::transient("SERVICE_UNAVAILABLE", message),
+            _ => AdcpError::correctable("POLICY_VIOLATION", message),
+        });
+    }
+    let steps = u32::try_from(lab["steps"].as_u64().unwrap_or(0)).unwrap_or(0);
+    let done: u32 = context.last_heartbeat().unwrap_or(0);
+    for step in done + 1..=steps {
+        context.progress(Progress::step(step, steps, format!("step {step}"))).await?;
+        context.state().record("step", &context.task_id, &step.to_string());
+        context.heartbeat(step).await?;
+        if lab["die_in"] == format!("step-{step}") && context.state().first_time(&format!("step-{}", context.task_id)) {
+            // Until the heartbeat has left: it is throttled, and this is about resuming from it.
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            die();
+        }
+        if let Some(gate) = lab["hold"][format!("step-{step}")].as_str() {
+            tokio::select! {
+                () = context.state().pass(gate) => {}
+                () = context.cancelled() => {
+                    context.state().record("stopped", &context.task_id, "");
+                    return Err(AdcpError::transient("CANCELED", "stopped"));
+                }
+            }
+        }
+    }
+    Ok(result(&lab, &context.task_id))
+}
+
+async fn review(context: Context<Calls>, input: Value) -> Result<Acknowledgement, AdcpError> {
+    let lab = input["lab"].clone();
+    enter(&context, "review", &lab).await;
+    match lab["review"].as_str().unwrap_or("wilco") {
+        "roger" => Ok(Acknowledgement::roger()),
+        "unable" => {
+            Ok(Acknowledgement::unable(AdcpError::transient("RATE_LIMITED", "The desk is full.").retry_after(30)))
+        }
+        "error" => Err(AdcpError::correctable("POLICY_VIOLATION", "The desk does not take this.")),
+        "slow_once" if context.attempt == 1 => {
+            std::future::pending::<()>().await;
+            Ok(Acknowledgement::wilco())
+        }
+        _ => Ok(Acknowledgement::wilco()),
+    }
+}
+
+// What every handler does first, as the request has it for this handler.
+async fn enter(context: &Context<Calls>, handler: &str, lab: &Value) {
+    let calls = context.state();
+    calls.record(handler, &context.task_id, &context.attempt.to_string());
+    if lab["die_in"] == handler && calls.first_time(&format!("{handler}-{}", context.task_id)) {
+        die();
+    }
+    if let Some(gate) = lab["hold"][handler].as_str() {
+        calls.pass(gate).await;
+    }
+    let panics = lab["panics"][handler].as_u64().unwrap_or(0);
+    assert!(u64::from(context.attempt) > panics, "the lab was told to panic");
+}
+
+async fn record(calls: Calls, what: &'static str, task_id: String, detail: String) -> Acknowledgement {
+    calls.record(what, &task_id, &detail);
+    Acknowledgement::roger()
+}
+
+fn result(lab: &Value, task_id: &str) -> Value {
+    if lab["result"].is_object() {
+        return lab["result"].clone();
+    }
+    let filler = usize::try_from(lab["result_bytes"].as_u64().unwrap_or(0)).unwrap_or(0);
+    json!({"media_buy_id": format!("mb_{task_id}"), "ext": {"filler": "x".repeat(filler)}})
+}
+
+fn millis(value: &Value) -> Option<Duration> {
+    value.as_u64().map(Duration::from_millis)
+}
