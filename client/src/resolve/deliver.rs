@@ -10,12 +10,17 @@ use temporalio_client::{
     Client, RetryOptions, RpcOptions, WorkflowExecuteUpdateOptions, WorkflowHandle, WorkflowSignalOptions,
     errors::{WorkflowInteractionError, WorkflowUpdateError},
 };
-use temporalio_common::data_converters::{PayloadConverter, RawValue};
+use temporalio_common::{
+    data_converters::{PayloadConverter, RawValue},
+    protos::temporal::api::failure::v1::{Failure, failure::FailureInfo},
+};
 use tokio::time::Instant;
 
 // An update that a live worker takes up is long answered by then.
 const LOOK_FOR_WORKERS_AFTER: Duration = Duration::from_secs(1);
 const SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
+// Temporal's own name for it.
+const CLOSED_MEANWHILE: &str = "AcceptedUpdateCompletedWorkflow";
 
 /// What became of a decision on its way.
 #[derive(Debug)]
@@ -66,7 +71,7 @@ impl Handoff {
                 Ok(Resolution { recorded: Some(recorded), .. }) => return Ok(Some(Delivery::Settled(recorded))),
                 Ok(Resolution { message, .. }) => return Ok(Some(Delivery::Refused(message))),
                 Err(WorkflowUpdateError::NotFound(_)) => return Ok(Some(Delivery::RunGone)),
-                Err(WorkflowUpdateError::Failed(failure)) => return Ok(Some(refused(&failure.message))),
+                Err(WorkflowUpdateError::Failed(failure)) => return Ok(Some(refused(&failure))),
                 Err(WorkflowUpdateError::Rpc(status)) if error::is_transient(status.code()) => {
                     tracing::debug!(code = ?status.code(), "sending the decision again");
                     tokio::time::sleep(backoff.pause()).await;
@@ -112,8 +117,10 @@ impl Handoff {
     }
 }
 
-// The run ended with the question open, or its validator refused: the registry tells which.
-fn refused(message: &str) -> Delivery {
-    let message = if message.is_empty() { "the task's run refused the decision" } else { message };
-    Delivery::Refused(message.to_owned())
+// The validator refused, or the run closed with the update still open.
+fn refused(failure: &Failure) -> Delivery {
+    match &failure.failure_info {
+        Some(FailureInfo::ApplicationFailureInfo(info)) if info.r#type == CLOSED_MEANWHILE => Delivery::RunGone,
+        _ => Delivery::Refused(failure.message.clone()),
+    }
 }

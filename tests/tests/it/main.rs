@@ -1,6 +1,7 @@
 //! Integration tests: real Temporal, real databases, real crashes. One binary, because linking is what takes long.
 
 mod arms;
+mod crashes;
 
 /// Defines each test on both databases: `arms::sqlite::name` and `arms::postgres::name`.
 macro_rules! on_both_databases {

@@ -1,0 +1,226 @@
+//! Ending requests whose run is gone: terminated, timed out, or lost with Temporal's data.
+
+use crate::{Error, Handoff, queue};
+use chrono::Utc;
+use futures::{StreamExt, stream};
+use handoff_proto::{errors, v1::TaskRef, workflows::VerbWorkflow};
+use handoff_store::{Observation, ObservedStage, Reconciled};
+use std::{fmt, time::Duration};
+use temporalio_client::{
+    WorkflowDescribeOptions, WorkflowExecutionStatus, errors::WorkflowInteractionError, grpc::WorkflowService,
+};
+use temporalio_common::protos::{
+    temporal::api::{errordetails::v1::NamespaceNotFoundFailure, workflowservice::v1::DescribeNamespaceRequest},
+    utilities::decode_status_detail,
+};
+
+const PAGE: u32 = 100;
+const DESCRIBED_AT_ONCE: usize = 8;
+
+/// What reconciling saw and did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReconcileReport {
+    /// Nothing was written.
+    pub dry_run: bool,
+    /// Every unfinished request that is old enough, by task id.
+    pub requests: Vec<ReconciledRequest>,
+}
+
+impl ReconcileReport {
+    /// How many requests ended thus.
+    pub fn count(&self, action: &ReconcileAction) -> usize {
+        self.requests.iter().filter(|request| request.action == *action).count()
+    }
+
+    /// Some requests could not be looked at: the same call again may reach them.
+    pub fn is_partial(&self) -> bool {
+        self.requests.iter().any(|request| matches!(request.action, ReconcileAction::Skipped { .. }))
+    }
+}
+
+/// One request, as it was seen, and what was done about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReconciledRequest {
+    /// Which.
+    pub task: TaskRef,
+    /// How far it was in the registry.
+    pub stage: ObservedStage,
+    /// What Temporal had.
+    pub run: RunSeen,
+    /// What was done, or would have been in a dry run.
+    pub action: ReconcileAction,
+}
+
+/// What Temporal has of a request's run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunSeen {
+    /// It is open.
+    Open,
+    /// It is closed: completed, failed, canceled, terminated or timed_out.
+    Closed(&'static str),
+    /// Nothing: it never started, or its history is past the retention.
+    Missing,
+    /// Temporal could not say.
+    Unknown,
+}
+
+/// What was done about a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReconcileAction {
+    /// Nothing: its run is at work, or the buyer's retry starts it.
+    Left,
+    /// The task was settled as failed.
+    Settled,
+    /// The task that nobody was told about was taken back, and its key released.
+    Discarded,
+    /// The key answers "outcome unknown" until its TTL.
+    Voided,
+    /// It has moved on meanwhile.
+    Changed,
+    /// It could not be looked at or written.
+    Skipped {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl fmt::Display for RunSeen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Closed(status) => status,
+            Self::Missing => "missing",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+impl fmt::Display for ReconcileAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Left => "left",
+            Self::Settled => "settled",
+            Self::Discarded => "discarded",
+            Self::Voided => "voided",
+            Self::Changed => "changed",
+            Self::Skipped { reason } => return write!(f, "skipped: {reason}"),
+        })
+    }
+}
+
+impl Handoff {
+    /// Looks at every unfinished request that has not changed for `min_age`, and ends those whose run is gone. A claim whose run
+    /// never started is left alone: the buyer's retry starts it with the same ids.
+    pub async fn reconcile(&self, dry_run: bool, min_age: Duration) -> Result<ReconcileReport, Error> {
+        // "Not found" must mean the run and not the namespace: else every open task would be ended.
+        self.check_namespace().await?;
+        let before = micros_ago(min_age);
+        let mut report = ReconcileReport { dry_run, requests: Vec::new() };
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.registry().unfinished(before, after.as_deref(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(report) };
+            after = Some(last.task.task_id.clone());
+            let looks = stream::iter(page).map(|observed| self.reconcile_one(observed, dry_run));
+            report.requests.extend(looks.buffered(DESCRIBED_AT_ONCE).collect::<Vec<_>>().await);
+        }
+    }
+
+    async fn reconcile_one(&self, observed: Observation, dry_run: bool) -> ReconciledRequest {
+        let (run, mut action) = match self.look_at_run(&observed.task).await {
+            Ok(run) => {
+                let action = plan(observed.stage, &run);
+                (run, action)
+            }
+            Err(error) => (RunSeen::Unknown, ReconcileAction::Skipped { reason: error.to_string() }),
+        };
+        if !dry_run && !matches!(action, ReconcileAction::Left | ReconcileAction::Skipped { .. }) {
+            action = match self.registry().reconcile(&observed, &errors::run_lost().into()).await {
+                Ok(Reconciled::Changed) => ReconcileAction::Changed,
+                Ok(Reconciled::Settled) => ReconcileAction::Settled,
+                Ok(Reconciled::Discarded) => ReconcileAction::Discarded,
+                Ok(Reconciled::Voided) => ReconcileAction::Voided,
+                Err(error) => ReconcileAction::Skipped { reason: error.to_string() },
+            };
+            tracing::info!(task_id = observed.task.task_id, %run, %action, "reconciled");
+        }
+        ReconciledRequest { task: observed.task, stage: observed.stage, run, action }
+    }
+
+    async fn look_at_run(&self, task: &TaskRef) -> Result<RunSeen, Error> {
+        let handle = self.temporal().get_workflow_handle::<VerbWorkflow>(task.workflow_id());
+        let options = WorkflowDescribeOptions::builder().rpc_options(queue::brief_options()).build();
+        match handle.describe(options).await {
+            Ok(description) => Ok(seen(description.status())),
+            Err(WorkflowInteractionError::NotFound(status))
+                if decode_status_detail::<NamespaceNotFoundFailure>(status.details())
+                    .is_none_or(|failure| failure.namespace.is_empty()) =>
+            {
+                Ok(RunSeen::Missing)
+            }
+            Err(error) => Err(Error::interaction("describe the workflow", &error)),
+        }
+    }
+
+    pub(crate) async fn check_namespace(&self) -> Result<(), Error> {
+        let request =
+            DescribeNamespaceRequest { namespace: self.temporal().options().namespace.clone(), ..Default::default() };
+        WorkflowService::describe_namespace(&mut self.temporal().clone(), queue::brief(request))
+            .await
+            .map(|_| ())
+            .map_err(|status| Error::temporal("describe the namespace", &status))
+    }
+}
+
+fn seen(status: WorkflowExecutionStatus) -> RunSeen {
+    match status {
+        WorkflowExecutionStatus::Completed => RunSeen::Closed("completed"),
+        WorkflowExecutionStatus::Failed => RunSeen::Closed("failed"),
+        WorkflowExecutionStatus::Canceled => RunSeen::Closed("canceled"),
+        WorkflowExecutionStatus::Terminated => RunSeen::Closed("terminated"),
+        WorkflowExecutionStatus::TimedOut => RunSeen::Closed("timed_out"),
+        // A status of a later server, too, is no reason to end anything.
+        _ => RunSeen::Open,
+    }
+}
+
+// What the registry will do if the row is unchanged.
+fn plan(stage: ObservedStage, run: &RunSeen) -> ReconcileAction {
+    match (run, stage) {
+        (RunSeen::Open | RunSeen::Unknown, _) | (RunSeen::Missing, ObservedStage::Claimed) => ReconcileAction::Left,
+        (RunSeen::Closed(_) | RunSeen::Missing, ObservedStage::Submitted) => ReconcileAction::Settled,
+        (RunSeen::Closed(_) | RunSeen::Missing, ObservedStage::Pending) => ReconcileAction::Discarded,
+        (RunSeen::Closed(_), ObservedStage::Claimed) => ReconcileAction::Voided,
+    }
+}
+
+fn micros_ago(age: Duration) -> i64 {
+    let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+    Utc::now().timestamp_micros().saturating_sub(age)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_has_lost_its_run_is_ended() {
+        use ObservedStage::{Claimed, Pending, Submitted};
+        let closed = RunSeen::Closed("terminated");
+        for (stage, run, action) in [
+            (Claimed, RunSeen::Open, ReconcileAction::Left),
+            (Submitted, RunSeen::Open, ReconcileAction::Left),
+            (Submitted, RunSeen::Unknown, ReconcileAction::Left),
+            (Claimed, RunSeen::Missing, ReconcileAction::Left),
+            (Claimed, closed.clone(), ReconcileAction::Voided),
+            (Pending, RunSeen::Missing, ReconcileAction::Discarded),
+            (Pending, closed.clone(), ReconcileAction::Discarded),
+            (Submitted, RunSeen::Missing, ReconcileAction::Settled),
+            (Submitted, closed, ReconcileAction::Settled),
+        ] {
+            assert_eq!(plan(stage, &run), action, "{stage:?} {run}");
+        }
+        assert_eq!(seen(WorkflowExecutionStatus::Unknown), RunSeen::Open);
+        assert_eq!(seen(WorkflowExecutionStatus::Paused), RunSeen::Open);
+    }
+}

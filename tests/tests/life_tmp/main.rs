@@ -1,0 +1,3 @@
+//! temp
+#[test]
+fn sqlite_x() {}
