@@ -13,6 +13,7 @@
 mod backoff;
 mod call;
 mod caller;
+pub mod cli;
 mod config;
 mod doctor;
 pub mod duration;
@@ -34,6 +35,7 @@ pub use handoff_store::Viewer;
 pub use progress::ProgressReport;
 pub use reconcile::{ReconcileAction, ReconcileReport, ReconciledRequest, RunSeen};
 pub use resolve::Resolved;
+pub use tasks::Tasks;
 pub use temporal::{ConnectError, TemporalConfig, TemporalConfigError};
 
 use handoff_store::Registry;
@@ -44,7 +46,7 @@ use temporalio_client::Client;
 #[derive(Clone)]
 pub struct Handoff {
     temporal: Client,
-    registry: Arc<dyn Registry>,
+    tasks: Tasks,
     config: Arc<Config>,
 }
 
@@ -59,7 +61,7 @@ impl Handoff {
 
     /// From what is connected already. The client has to have [`temporal::data_converter`].
     pub fn from_parts(temporal: Client, registry: Arc<dyn Registry>, config: Config) -> Self {
-        Self { temporal, registry, config: Arc::new(config) }
+        Self { temporal, tasks: Tasks::new(registry), config: Arc::new(config) }
     }
 
     /// The configuration.
@@ -69,7 +71,7 @@ impl Handoff {
 
     /// The registry.
     pub fn registry(&self) -> &Arc<dyn Registry> {
-        &self.registry
+        &self.tasks.registry
     }
 
     /// The connection to Temporal.
@@ -81,13 +83,5 @@ impl Handoff {
 impl fmt::Debug for Handoff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handoff").field("config", &self.config).finish_non_exhaustive()
-    }
-}
-
-pub mod cli {
-    //! temp
-    /// temp
-    pub fn run() -> std::process::ExitCode {
-        std::process::ExitCode::SUCCESS
     }
 }

@@ -1,6 +1,6 @@
 //! Progress that an external system reports on a waiting task.
 
-use crate::{Error, Handoff};
+use crate::{Error, Tasks};
 use handoff_proto::{limits::MAX_TEXT_BYTES, v1::Progress};
 use handoff_store::Viewer;
 
@@ -20,7 +20,7 @@ pub enum ProgressReport {
     NotFound,
 }
 
-impl Handoff {
+impl Tasks {
     /// Records a task's progress, in place of what was reported before. Buyers report none.
     pub async fn report_progress(
         &self,
@@ -34,8 +34,8 @@ impl Handoff {
         if matches!(viewer, Viewer::Buyer { .. }) {
             return Ok(ProgressReport::NotFound);
         }
-        let Some(task) = self.registry().find(viewer, task_id).await? else { return Ok(ProgressReport::NotFound) };
-        let recorded = self.registry().update_progress(&task, progress).await?;
+        let Some(task) = self.registry.find(viewer, task_id).await? else { return Ok(ProgressReport::NotFound) };
+        let recorded = self.registry.update_progress(&task, progress).await?;
         Ok(if recorded { ProgressReport::Recorded } else { ProgressReport::Dropped })
     }
 }

@@ -9,10 +9,7 @@ use std::{fmt, time::Duration};
 use temporalio_client::{
     WorkflowDescribeOptions, WorkflowExecutionStatus, errors::WorkflowInteractionError, grpc::WorkflowService,
 };
-use temporalio_common::protos::{
-    temporal::api::{errordetails::v1::NamespaceNotFoundFailure, workflowservice::v1::DescribeNamespaceRequest},
-    utilities::decode_status_detail,
-};
+use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest;
 
 const PAGE: u32 = 100;
 const DESCRIBED_AT_ONCE: usize = 8;
@@ -152,17 +149,12 @@ impl Handoff {
         let options = WorkflowDescribeOptions::builder().rpc_options(queue::brief_options()).build();
         match handle.describe(options).await {
             Ok(description) => Ok(seen(description.status())),
-            Err(WorkflowInteractionError::NotFound(status))
-                if decode_status_detail::<NamespaceNotFoundFailure>(status.details())
-                    .is_none_or(|failure| failure.namespace.is_empty()) =>
-            {
-                Ok(RunSeen::Missing)
-            }
+            Err(WorkflowInteractionError::NotFound(_)) => Ok(RunSeen::Missing),
             Err(error) => Err(Error::interaction("describe the workflow", &error)),
         }
     }
 
-    pub(crate) async fn check_namespace(&self) -> Result<(), Error> {
+    async fn check_namespace(&self) -> Result<(), Error> {
         let request =
             DescribeNamespaceRequest { namespace: self.temporal().options().namespace.clone(), ..Default::default() };
         WorkflowService::describe_namespace(&mut self.temporal().clone(), queue::brief(request))

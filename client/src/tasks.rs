@@ -1,17 +1,36 @@
 //! Polls: `get_task_status`, `list_tasks`, and a task's history. They read the registry, never Temporal.
 
-use crate::{CallError, Error, Handoff};
+use crate::{CallError, Config, Error, Handoff, ProgressReport};
+use futures::Stream;
 use handoff_proto::{
-    v1::{HistoryEntry, TaskRecord},
+    v1::{HistoryEntry, Progress, TaskRecord},
     wire::{AdcpError, GetTaskStatusRequest, ListTasksRequest, task_status_body, with_context},
 };
-use handoff_store::{TaskPage, Viewer};
+use handoff_store::{Registry, TaskPage, Viewer};
 use serde_json::{Map, Value, json};
+use std::{fmt, sync::Arc};
 
-impl Handoff {
+/// Reads tasks from the registry; needs no Temporal. Cheap to clone.
+#[derive(Clone)]
+pub struct Tasks {
+    pub(crate) registry: Arc<dyn Registry>,
+}
+
+impl Tasks {
+    /// Opens the registry, migrating its schema first.
+    pub async fn connect(config: &Config) -> Result<Self, Error> {
+        config.check()?;
+        Ok(Self::new(handoff_store::connect(&config.registry_url, config.registry_options()).await?))
+    }
+
+    /// From a registry that is open already.
+    pub fn new(registry: Arc<dyn Registry>) -> Self {
+        Self { registry }
+    }
+
     /// The answer to a poll. A task that is unknown and one that is another's are the same to the viewer.
     pub async fn get_task_status(&self, viewer: &Viewer, request: &GetTaskStatusRequest) -> Result<Value, CallError> {
-        let found = self.registry().get(viewer, &request.task_id, request.include_history).await;
+        let found = self.registry.get(viewer, &request.task_id, request.include_history).await;
         match found.map_err(CallError::registry)? {
             Some(task) => Ok(task_status_body(&task, request)),
             None => Err(no_such_task().into()),
@@ -20,18 +39,70 @@ impl Handoff {
 
     /// The answer to `list_tasks`.
     pub async fn list_tasks(&self, viewer: &Viewer, request: &ListTasksRequest) -> Result<Value, CallError> {
-        let page = self.registry().list(viewer, request).await.map_err(CallError::registry)?;
+        let page = self.registry.list(viewer, request).await.map_err(CallError::registry)?;
         Ok(list_body(&page, request))
     }
 
     /// A task as the registry has it; `None` if it is not there for this viewer.
-    pub async fn task(&self, viewer: &Viewer, task_id: &str) -> Result<Option<TaskRecord>, Error> {
-        Ok(self.registry().get(viewer, task_id, false).await?)
+    pub async fn task(
+        &self,
+        viewer: &Viewer,
+        task_id: &str,
+        include_history: bool,
+    ) -> Result<Option<TaskRecord>, Error> {
+        Ok(self.registry.get(viewer, task_id, include_history).await?)
     }
 
     /// What happened to a task, oldest first; `None` if it is not there for this viewer.
     pub async fn history(&self, viewer: &Viewer, task_id: &str) -> Result<Option<Vec<HistoryEntry>>, Error> {
-        Ok(self.registry().get(viewer, task_id, true).await?.map(|task| task.history))
+        Ok(self.task(viewer, task_id, true).await?.map(|task| task.history))
+    }
+}
+
+impl fmt::Debug for Tasks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tasks").finish_non_exhaustive()
+    }
+}
+
+impl Handoff {
+    /// The part of this client that needs no Temporal.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// See [`Tasks::get_task_status`].
+    pub async fn get_task_status(&self, viewer: &Viewer, request: &GetTaskStatusRequest) -> Result<Value, CallError> {
+        self.tasks.get_task_status(viewer, request).await
+    }
+
+    /// See [`Tasks::list_tasks`].
+    pub async fn list_tasks(&self, viewer: &Viewer, request: &ListTasksRequest) -> Result<Value, CallError> {
+        self.tasks.list_tasks(viewer, request).await
+    }
+
+    /// See [`Tasks::history`].
+    pub async fn history(&self, viewer: &Viewer, task_id: &str) -> Result<Option<Vec<HistoryEntry>>, Error> {
+        self.tasks.history(viewer, task_id).await
+    }
+
+    /// See [`Tasks::watch`].
+    pub fn watch(
+        &self,
+        viewer: &Viewer,
+        task_id: &str,
+    ) -> impl Stream<Item = Result<TaskRecord, Error>> + Send + use<> {
+        self.tasks.watch(viewer, task_id)
+    }
+
+    /// See [`Tasks::report_progress`].
+    pub async fn report_progress(
+        &self,
+        viewer: &Viewer,
+        task_id: &str,
+        progress: &Progress,
+    ) -> Result<ProgressReport, Error> {
+        self.tasks.report_progress(viewer, task_id, progress).await
     }
 }
 
@@ -42,7 +113,7 @@ pub(crate) fn no_such_task() -> AdcpError {
         .suggestion("Check the task_id, and the account that the task was submitted for.")
 }
 
-fn list_body(page: &TaskPage, request: &ListTasksRequest) -> Value {
+pub(crate) fn list_body(page: &TaskPage, request: &ListTasksRequest) -> Value {
     let mut summary = Map::new();
     if let Some(total) = page.total {
         summary.insert("total_matching".into(), total.into());

@@ -1,6 +1,6 @@
 //! Following a task until its end.
 
-use crate::{Error, Handoff, backoff::Backoff};
+use crate::{Error, Tasks, backoff::Backoff};
 use futures::{Stream, stream};
 use handoff_proto::{v1::TaskRecord, wire::TaskStatus};
 use handoff_store::Viewer;
@@ -12,27 +12,22 @@ const SLOW: Duration = Duration::from_secs(10);
 const TRIES: u32 = 12;
 
 struct Watch {
-    handoff: Handoff,
+    tasks: Tasks,
     viewer: Viewer,
     task_id: String,
     seen: Option<TaskRecord>,
     over: bool,
 }
 
-impl Handoff {
+impl Tasks {
     /// The task now and after every change, until it has ended. Empty if the task is not there for this viewer.
     pub fn watch(
         &self,
         viewer: &Viewer,
         task_id: &str,
-    ) -> impl Stream<Item = Result<TaskRecord, Error>> + Send + 'static {
-        let watch = Watch {
-            handoff: self.clone(),
-            viewer: viewer.clone(),
-            task_id: task_id.to_owned(),
-            seen: None,
-            over: false,
-        };
+    ) -> impl Stream<Item = Result<TaskRecord, Error>> + Send + use<> {
+        let watch =
+            Watch { tasks: self.clone(), viewer: viewer.clone(), task_id: task_id.to_owned(), seen: None, over: false };
         stream::try_unfold(watch, |mut watch| async move { Ok(watch.next().await?.map(|task| (task, watch))) })
     }
 }
@@ -45,7 +40,7 @@ impl Watch {
             if self.seen.is_some() || failures > 0 {
                 tokio::time::sleep(backoff.pause()).await;
             }
-            let task = match self.handoff.task(&self.viewer, &self.task_id).await {
+            let task = match self.tasks.task(&self.viewer, &self.task_id, false).await {
                 Ok(Some(task)) => task,
                 Ok(None) => return Ok(None),
                 Err(error) if error.is_transient() && failures < TRIES => {

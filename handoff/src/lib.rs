@@ -19,3 +19,8 @@ pub mod prelude {
     pub use handoff_proto::wire::{AdcpError, Recovery};
     pub use serde_json::{Value, json};
 }
+
+/// The README's Rust code, compiled as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -149,6 +149,7 @@ async fn postgres() {
         let mut transaction = store.read().await.unwrap();
         let all = List::new(&Viewer::Operator, &ListTasksRequest::default()).unwrap();
         assert_eq!(transaction.number(all.count(dialect)).await.unwrap(), 1_001);
+        transaction.commit().await.unwrap();
         store.close().await;
     })
     .await;

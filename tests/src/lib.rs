@@ -14,4 +14,4 @@ pub use inprocess::InProcessWorker;
 pub use process::{Process, binary};
 pub use temporal::Temporal;
 pub use wait::{eventually, eventually_within};
-pub use world::{PRINCIPAL, SCOPE, World, fresh_key, request};
+pub use world::{PRINCIPAL, SCOPE, World, fresh_key, payload, request};

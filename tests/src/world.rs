@@ -7,16 +7,18 @@ use crate::{
 use anyhow::Result;
 use handoff_client::{Answer, CallError, Caller, Config, Handoff, TemporalConfig, temporal};
 use handoff_proto::{
-    v1::{TaskRecord, TaskRef},
+    v1::{TaskRecord, TaskRef, WorkflowStatus},
     wire::TaskStatus,
+    workflows::{StatusQuery, VerbWorkflow},
 };
 use handoff_store::{Registry, Viewer};
 use handoff_worker::WorkerSettings;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use tempfile::TempDir;
-use temporalio_client::Client;
-use tokio::process::Command;
+use temporalio_client::{Client, UntypedSignal};
+use temporalio_common::{data_converters::RawValue, protos::temporal::api::common::v1::Payload};
+use tokio::{process::Command, task::JoinHandle};
 
 /// The account of all requests that don't say otherwise.
 pub const SCOPE: &str = "acct_pinnacle";
@@ -158,6 +160,37 @@ impl World {
         answer.task_id
     }
 
+    /// Calls a verb in the background, and waits until the lab seller decides on it: the task's id, and the answer to come.
+    pub async fn begin(&self, verb: &'static str, lab: Value) -> (String, JoinHandle<Result<Answer, CallError>>) {
+        let (known, handoff) = (self.unfinished().await, self.handoff.clone());
+        let request = request(&fresh_key(), lab).to_string();
+        let calling = async move { handoff.call(&Caller::new(SCOPE, PRINCIPAL), verb, request.as_bytes()).await };
+        let answer = tokio::spawn(calling);
+        let task_id = eventually("the request is claimed", || async {
+            self.unfinished().await.into_iter().find(|task_id| !known.contains(task_id))
+        })
+        .await;
+        self.called("decide", &task_id).await;
+        (task_id, answer)
+    }
+
+    // The tasks of requests that are not at their end.
+    async fn unfinished(&self) -> Vec<String> {
+        let observed = self.registry.unfinished(i64::MAX, None, 100).await.expect("the registry answers");
+        observed.into_iter().map(|observation| observation.task.task_id).collect()
+    }
+
+    /// Sends a signal with these payloads to a task's run.
+    pub async fn signal(&self, task_id: &str, name: &str, payloads: Vec<Payload>) {
+        let signal = UntypedSignal::<VerbWorkflow>::new(name);
+        self.run(task_id).signal(signal, RawValue::new(payloads), Default::default()).await.expect("the run is open");
+    }
+
+    /// What a run says about itself.
+    pub async fn status(&self, task_id: &str) -> WorkflowStatus {
+        self.run(task_id).query(StatusQuery, (), Default::default()).await.expect("the run answers")
+    }
+
     /// A task as an operator sees it, with its history.
     pub async fn task(&self, task_id: &str) -> Option<TaskRecord> {
         self.registry.get(&Viewer::Operator, task_id, true).await.expect("the registry answers")
@@ -219,6 +252,12 @@ impl World {
         })
         .await;
     }
+}
+
+/// A payload as another language's SDK, or a person at a terminal, would send it.
+pub fn payload(encoding: &str, data: impl Into<Vec<u8>>) -> Payload {
+    let metadata = [("encoding".to_owned(), encoding.as_bytes().to_vec())].into();
+    Payload { metadata, data: data.into(), ..Default::default() }
 }
 
 /// A request to the lab seller.

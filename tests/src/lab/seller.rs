@@ -6,7 +6,8 @@
 //! - `die_in`: a handler name (`decide`, `work`, `review`), or `step-N`; once, by SIGKILL
 //! - `steps`; `fails`: attempts of `work` that fail, with `recovery`
 //! - `review`: wilco, roger, unable, error
-//! - `deadline_ms`, `remind_ms`, `escalate_ms`, `at_once`, `result_bytes`, `result`
+//! - `deadline_ms`, `remind_ms`, `escalate_ms`, `at_once`
+//! - `result`: any value; or `result_bytes` of `filler`
 
 use super::{Calls, calls::die};
 use handoff::{prelude::*, seller::Handlers};
@@ -153,11 +154,12 @@ async fn record(calls: Calls, what: &'static str, task_id: String, detail: Strin
 }
 
 fn result(lab: &Value, task_id: &str) -> Value {
-    if lab["result"].is_object() {
-        return lab["result"].clone();
+    if let Some(result) = lab.get("result") {
+        return result.clone();
     }
-    let filler = usize::try_from(lab["result_bytes"].as_u64().unwrap_or(0)).unwrap_or(0);
-    json!({"media_buy_id": format!("mb_{task_id}"), "ext": {"filler": "x".repeat(filler)}})
+    let bytes = usize::try_from(lab["result_bytes"].as_u64().unwrap_or(0)).unwrap_or(0);
+    let filler = lab["filler"].as_str().unwrap_or("x").repeat(bytes);
+    json!({"media_buy_id": format!("mb_{task_id}"), "ext": {"filler": filler}})
 }
 
 fn millis(value: &Value) -> Option<Duration> {

@@ -1,0 +1,408 @@
+//! The command line.
+
+use crate::{ConfigArgs, Viewer, duration};
+use chrono::{DateTime, Utc};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use handoff_proto::wire::{Recovery, SortDirection, SortField, TaskStatus};
+use std::time::Duration;
+
+/// Call AdCP verbs, follow tasks, decide on them, and look after them.
+///
+/// Exit codes: 0 done, 1 unexpected, 2 usage, 3 refused, 4 not found, 5 conflict, 6 unavailable (try again), 7 recorded but
+/// not settled yet.
+#[derive(Debug, Parser)]
+#[command(name = "handoff", version, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Call verbs, as a buyer's agent does
+    #[command(subcommand)]
+    Verb(VerbCommand),
+    /// Follow tasks and decide on them
+    #[command(subcommand)]
+    Task(TaskCommand),
+    /// Check everything that Handoff needs, and say how to mend what is wrong
+    Doctor,
+    /// End requests whose run is gone
+    Reconcile(ReconcileArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum VerbCommand {
+    /// Call a verb with a request, and print the answer
+    Call(CallArgs),
+    /// List the verbs that can be answered `submitted`
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TaskCommand {
+    /// Show a task
+    Get(GetArgs),
+    /// List tasks
+    List(ListArgs),
+    /// Show a task, and every change of it until its end
+    Watch(TaskArgs),
+    /// Show what happened to a task
+    History(TaskArgs),
+    /// Complete a waiting task with a result
+    Complete(CompleteArgs),
+    /// Fail a waiting task with an error
+    Fail(FailArgs),
+    /// Cancel a task
+    Cancel(CancelArgs),
+    /// Report a task's progress
+    Progress(ProgressArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CallArgs {
+    /// The verb, for example create_media_buy
+    pub(super) name: String,
+    /// The request, a JSON object; - is stdin
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) file: String,
+    /// The account, as the seller's account resolver names it
+    #[arg(long, visible_alias = "scope", env = "HANDOFF_ACCOUNT")]
+    pub(super) account: String,
+    /// The agent on whose behalf the call is made
+    #[arg(long, env = "HANDOFF_PRINCIPAL")]
+    pub(super) principal: String,
+    /// The account is a sandbox
+    #[arg(long)]
+    pub(super) sandbox: bool,
+}
+
+/// On whose behalf tasks are read: an operator, unless told.
+#[derive(Debug, Args)]
+pub(super) struct ViewerArgs {
+    /// See only this account's tasks
+    #[arg(long, visible_alias = "scope")]
+    account: Option<String>,
+    /// See only this agent's tasks of the account
+    #[arg(long, requires = "account")]
+    principal: Option<String>,
+}
+
+impl ViewerArgs {
+    pub(super) fn viewer(self) -> Viewer {
+        match (self.account, self.principal) {
+            (None, _) => Viewer::Operator,
+            (Some(account), None) => Viewer::Reviewer { scopes: vec![account] },
+            (Some(scope), Some(principal)) => Viewer::Buyer { scope, principal },
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TaskArgs {
+    /// The task's id
+    pub(super) task_id: String,
+    #[command(flatten)]
+    pub(super) viewer: ViewerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GetArgs {
+    #[command(flatten)]
+    pub(super) task: TaskArgs,
+    /// Also what happened to it
+    #[arg(long)]
+    pub(super) history: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    #[command(flatten)]
+    pub(super) viewer: ViewerArgs,
+    /// With this status; may be repeated
+    #[arg(long)]
+    pub(super) status: Vec<TaskStatus>,
+    /// Of this verb; may be repeated
+    #[arg(long)]
+    pub(super) verb: Vec<String>,
+    /// Of this protocol, for example media-buy; may be repeated
+    #[arg(long)]
+    pub(super) protocol: Vec<String>,
+    /// Created after this time (RFC 3339), or this long ago (2h, 7d)
+    #[arg(long, value_parser = time, value_name = "TIME")]
+    pub(super) created_after: Option<DateTime<Utc>>,
+    /// Created before this time, or this long ago
+    #[arg(long, value_parser = time, value_name = "TIME")]
+    pub(super) created_before: Option<DateTime<Utc>>,
+    /// Changed after this time, or this long ago
+    #[arg(long, value_parser = time, value_name = "TIME")]
+    pub(super) updated_after: Option<DateTime<Utc>>,
+    /// Changed before this time, or this long ago
+    #[arg(long, value_parser = time, value_name = "TIME")]
+    pub(super) updated_before: Option<DateTime<Utc>>,
+    /// The request's `context` holds this text
+    #[arg(long, value_name = "TEXT")]
+    pub(super) context_contains: Option<String>,
+    /// With (true) or without (false) a webhook
+    #[arg(long, value_name = "BOOL")]
+    pub(super) has_webhook: Option<bool>,
+    /// Sorted by
+    #[arg(long, value_enum, default_value = "created-at")]
+    pub(super) sort: SortBy,
+    /// Smallest first
+    #[arg(long)]
+    pub(super) ascending: bool,
+    /// Tasks a page
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100), value_name = "NUMBER")]
+    pub(super) limit: u32,
+    /// The page that this cursor begins
+    #[arg(long)]
+    pub(super) cursor: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum SortBy {
+    CreatedAt,
+    UpdatedAt,
+    Status,
+    Verb,
+    Protocol,
+}
+
+impl SortBy {
+    pub(super) fn sort(self, ascending: bool) -> handoff_proto::wire::Sort {
+        let field = match self {
+            Self::CreatedAt => SortField::CreatedAt,
+            Self::UpdatedAt => SortField::UpdatedAt,
+            Self::Status => SortField::Status,
+            Self::Verb => SortField::TaskType,
+            Self::Protocol => SortField::Protocol,
+        };
+        let direction = if ascending { SortDirection::Asc } else { SortDirection::Desc };
+        handoff_proto::wire::Sort { field, direction }
+    }
+}
+
+/// Who decides, and why.
+#[derive(Debug, Args)]
+pub(super) struct DecisionArgs {
+    /// The task's id
+    pub(super) task_id: String,
+    /// Decide only if the task is of this account; may be repeated
+    #[arg(long, visible_alias = "scope")]
+    pub(super) account: Vec<String>,
+    /// Who decides; the user's name unless told
+    #[arg(long, env = "HANDOFF_ACTOR")]
+    pub(super) actor: Option<String>,
+    /// Why
+    #[arg(long)]
+    pub(super) reason: Option<String>,
+    /// The decision's own id: with the same one the command is safe to repeat
+    #[arg(long)]
+    pub(super) decision_id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompleteArgs {
+    #[command(flatten)]
+    pub(super) decision: DecisionArgs,
+    #[command(flatten)]
+    pub(super) result: ResultArgs,
+}
+
+/// The result that the buyer gets.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct ResultArgs {
+    /// File with the result, or with a completion; - is stdin
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) file: Option<String>,
+    /// The result as JSON
+    #[arg(long, value_name = "JSON")]
+    pub(super) result: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FailArgs {
+    #[command(flatten)]
+    pub(super) decision: DecisionArgs,
+    /// The error's code: of the protocol, or X_VENDOR_CODE
+    #[arg(long, requires = "message", required_unless_present_any = ["error", "file"])]
+    pub(super) code: Option<String>,
+    /// The error, for people
+    #[arg(long, requires = "code")]
+    pub(super) message: Option<String>,
+    /// Whether the buyer can recover from it
+    #[arg(long, value_enum, requires = "code")]
+    pub(super) recovery: Option<RecoveryArg>,
+    /// Path of the offending field in the request
+    #[arg(long, requires = "code")]
+    pub(super) field: Option<String>,
+    /// What the buyer can do about it
+    #[arg(long, requires = "code")]
+    pub(super) suggestion: Option<String>,
+    /// The AdCP error as JSON
+    #[arg(long, value_name = "JSON", conflicts_with = "code")]
+    pub(super) error: Option<String>,
+    /// File with the AdCP error, or with a completion; - is stdin
+    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["code", "error"])]
+    pub(super) file: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum RecoveryArg {
+    Transient,
+    Correctable,
+    Terminal,
+}
+
+impl From<RecoveryArg> for Recovery {
+    fn from(recovery: RecoveryArg) -> Self {
+        match recovery {
+            RecoveryArg::Transient => Self::Transient,
+            RecoveryArg::Correctable => Self::Correctable,
+            RecoveryArg::Terminal => Self::Terminal,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CancelArgs {
+    #[command(flatten)]
+    pub(super) decision: DecisionArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ProgressArgs {
+    /// The task's id
+    pub(super) task_id: String,
+    /// Report only if the task is of this account; may be repeated
+    #[arg(long, visible_alias = "scope")]
+    pub(super) account: Vec<String>,
+    #[command(flatten)]
+    pub(super) progress: ProgressValues,
+}
+
+/// How far the task is.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(super) struct ProgressValues {
+    /// 0 to 100
+    #[arg(long)]
+    pub(super) percentage: Option<f64>,
+    /// What is being done
+    #[arg(long, value_name = "TEXT")]
+    pub(super) step: Option<String>,
+    /// Which step, from 1
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) step_number: Option<u32>,
+    /// How many steps there are
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) total_steps: Option<u32>,
+    /// Anything else, for people
+    #[arg(long, value_name = "TEXT")]
+    pub(super) message: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReconcileArgs {
+    /// Only say what would be done
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Leave requests alone that changed more recently
+    #[arg(long, default_value = "5m", value_parser = duration::parse, value_name = "DURATION")]
+    pub(super) min_age: Duration,
+}
+
+/// Everyone's tasks, or those of these accounts.
+pub(super) fn reviewer(accounts: Vec<String>) -> Viewer {
+    if accounts.is_empty() { Viewer::Operator } else { Viewer::Reviewer { scopes: accounts } }
+}
+
+fn time(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.to_utc());
+    }
+    duration::parse(text)
+        .ok()
+        .and_then(|ago| Utc::now().checked_sub_signed(chrono::TimeDelta::from_std(ago).ok()?))
+        .ok_or_else(|| format!("{text:?} is neither a time, such as 2027-01-31T12:00:00Z, nor a duration, such as 2h"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_stand_anywhere() {
+        for line in [
+            "handoff --json --registry sqlite:x task get t",
+            "handoff task get t --registry sqlite:x --json",
+            "handoff task --registry sqlite:x get --json t",
+        ] {
+            let cli = parse(line).unwrap();
+            assert!(cli.json, "{line}");
+            assert_eq!(crate::Config::from(cli.config).registry_url, "sqlite:x", "{line}");
+        }
+    }
+
+    #[test]
+    fn the_viewer_follows_the_names_given() {
+        let viewer = |line: &str| match parse(line).unwrap().command {
+            Command::Task(TaskCommand::Get(get)) => get.task.viewer.viewer(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(viewer("handoff task get t"), Viewer::Operator);
+        assert_eq!(viewer("handoff task get t --account a"), Viewer::Reviewer { scopes: vec!["a".into()] });
+        let buyer = Viewer::Buyer { scope: "a".into(), principal: "p".into() };
+        assert_eq!(viewer("handoff task get t --scope a --principal p"), buyer);
+        assert!(parse("handoff task get t --principal p").is_err());
+    }
+
+    #[test]
+    fn decisions_need_exactly_one_content() {
+        for usable in [
+            "handoff task complete t --file -",
+            "handoff task complete t --result {} --actor me --reason ok --decision-id d",
+            "handoff task fail t --code A --message b --recovery transient",
+            "handoff task fail t --error {}",
+            "handoff task fail t --file f.json",
+            "handoff task cancel t --reason because",
+            "handoff task progress t --percentage 50 --step copying",
+            "handoff task list --status submitted --status working --created-after 2h --limit 10",
+            "handoff reconcile --dry-run --min-age 1h",
+        ] {
+            parse(usable).unwrap_or_else(|error| panic!("{usable}: {error}"));
+        }
+        for wrong in [
+            "handoff task complete t",
+            "handoff task complete t --file - --result {}",
+            "handoff task fail t",
+            "handoff task fail t --code A",
+            "handoff task fail t --message b",
+            "handoff task fail t --code A --message b --error {}",
+            "handoff task progress t",
+            "handoff task list --limit 101",
+            "handoff task list --status cancelled",
+            "handoff task list --created-after yesterday",
+            "handoff verb call get_products --account a --principal p",
+        ] {
+            assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The command `handoff`: data on stdout, talk on stderr, and an exit code for each kind of end (see [`Exit`]).
+
+mod args;
+mod decide;
+mod doctor;
+mod exit;
+mod input;
+mod output;
+mod problem;
+mod reconcile;
+mod show;
+mod task;
+mod verb;
+
+pub use args::Cli;
+pub use exit::Exit;
+
+use crate::{Config, Handoff, Tasks};
+use args::{Command, TaskCommand, VerbCommand};
+use clap::Parser;
+use output::Output;
+use problem::Problem;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
+        }
+    };
+    let filter = EnvFilter::try_from_env("HANDOFF_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no runtime: {error}");
+            return Exit::Unexpected.into();
+        }
+    };
+    let exit = runtime.block_on(execute(cli));
+    // What is still being looked up must not hold the process.
+    runtime.shutdown_background();
+    exit.into()
+}
+
+/// Runs a parsed command line and says how it ended.
+pub async fn execute(cli: Cli) -> Exit {
+    let output = Output::new(cli.json);
+    let config = Config::from(cli.config);
+    match dispatch(cli.command, config, &output).await {
+        Ok(exit) => exit,
+        Err(problem) => {
+            output.problem(&problem);
+            problem.exit
+        }
+    }
+}
+
+async fn dispatch(command: Command, config: Config, output: &Output) -> Result<Exit, Problem> {
+    match command {
+        Command::Verb(VerbCommand::Call(call)) => verb::call(call, config, output).await,
+        Command::Verb(VerbCommand::List) => Ok(verb::list(output)),
+        Command::Task(command) => match command {
+            TaskCommand::Get(get) => task::get(get, &Tasks::connect(&config).await?, output).await,
+            TaskCommand::List(list) => task::list(list, &Tasks::connect(&config).await?, output).await,
+            TaskCommand::Watch(watch) => task::watch(watch, &Tasks::connect(&config).await?, output).await,
+            TaskCommand::History(history) => task::history(history, &Tasks::connect(&config).await?, output).await,
+            TaskCommand::Progress(report) => task::progress(report, &Tasks::connect(&config).await?, output).await,
+            // What can't be read is refused before anything is connected.
+            TaskCommand::Complete(complete) => decide::send(complete.decision()?, config, output).await,
+            TaskCommand::Fail(fail) => decide::send(fail.decision()?, config, output).await,
+            TaskCommand::Cancel(cancel) => decide::send(cancel.decision()?, config, output).await,
+        },
+        Command::Doctor => Ok(doctor::run(&config, output).await),
+        Command::Reconcile(args) => reconcile::run(args, &Handoff::connect(config).await?, output).await,
+    }
+}

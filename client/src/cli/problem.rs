@@ -1,0 +1,109 @@
+//! Why a command did not do what it was asked for: what is wrong, where, and whether a retry is safe.
+
+use super::exit::Exit;
+use crate::{CallError, Error};
+use handoff_proto::wire::{AdcpError, Recovery};
+use serde_json::{Value, json};
+
+/// A problem to be shown.
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub(super) exit: Exit,
+    pub(super) error: AdcpError,
+    /// What stdout gets instead, with `--json`.
+    pub(super) body: Option<Value>,
+}
+
+impl Problem {
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, error: AdcpError::correctable("X_HANDOFF_USAGE", message), body: None }
+    }
+
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Refused, error: AdcpError::correctable("INVALID_REQUEST", message), body: None }
+    }
+
+    pub(super) fn refused(error: AdcpError) -> Self {
+        Self { exit: Exit::of_refusal(&error), error, body: None }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        match &self.body {
+            Some(body) => body.clone(),
+            None => json!({"error": self.error.to_json(), "retry_safe": self.retry_safe()}),
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let error = &self.error;
+        let mut lines = vec![format!("error: {} ({})", error.message, error.code)];
+        let mut add = |name: &str, text: &str| lines.push(format!("  {name:<11}{text}"));
+        if let Some(field) = &error.field {
+            add("field:", field);
+        }
+        for issue in &error.issues {
+            add("issue:", &format!("{} {}", issue.pointer, issue.message));
+        }
+        if let Some(suggestion) = &error.suggestion {
+            add("suggestion:", &format!(" {suggestion}"));
+        }
+        add("retry:", &self.retry());
+        lines.join("\n")
+    }
+
+    fn retry_safe(&self) -> bool {
+        self.error.is_transient()
+    }
+
+    fn retry(&self) -> String {
+        match (self.error.recovery, self.error.retry_after) {
+            (Recovery::Transient, Some(seconds)) => format!("safe, in {seconds} s"),
+            (Recovery::Transient, None) => "safe".into(),
+            (Recovery::Correctable, _) => "only after a correction".into(),
+            (Recovery::Terminal, _) => "no".into(),
+        }
+    }
+}
+
+impl From<Error> for Problem {
+    // The operator sees what a buyer does not.
+    fn from(error: Error) -> Self {
+        let exit = Exit::of_error(&error);
+        let message = error.to_string();
+        let error = match exit {
+            Exit::Unavailable => AdcpError::transient("SERVICE_UNAVAILABLE", message),
+            Exit::Usage => AdcpError::correctable("CONFIGURATION_ERROR", message),
+            _ => AdcpError::terminal("X_HANDOFF_UNEXPECTED", message)
+                .suggestion("`handoff doctor` shows what is missing."),
+        };
+        Self { exit, error, body: None }
+    }
+}
+
+impl From<CallError> for Problem {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Refused(error) => Self::refused(*error),
+            CallError::Infrastructure(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::unavailable;
+
+    #[test]
+    fn a_problem_says_what_where_and_whether_to_retry() {
+        let error =
+            AdcpError::correctable("INVALID_REQUEST", "It is malformed.").field("time_budget").suggestion("Do.");
+        let text = Problem::refused(error).text();
+        for part in ["It is malformed.", "INVALID_REQUEST", "time_budget", "Do.", "only after a correction"] {
+            assert!(text.contains(part), "{text}");
+        }
+        let problem = Problem::refused(unavailable("Later.", 10));
+        assert!(problem.text().contains("safe, in 10 s"));
+        assert_eq!(problem.json()["retry_safe"], true);
+    }
+}
