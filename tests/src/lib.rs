@@ -2,6 +2,7 @@
 //! conditions instead of sleeping.
 
 mod database;
+pub mod decision;
 mod inprocess;
 pub mod lab;
 mod process;

@@ -100,6 +100,13 @@ impl World {
         &self.config
     }
 
+    /// A client that differs from this world's in its configuration alone.
+    pub fn client(&self, configure: impl FnOnce(&mut Config)) -> Handoff {
+        let mut config = self.config.clone();
+        configure(&mut config);
+        Handoff::from_parts(self.temporal_client.clone(), self.registry.clone(), config)
+    }
+
     /// A lab seller's worker in this process.
     pub async fn worker(&self) -> Result<InProcessWorker> {
         let settings = WorkerSettings {
@@ -160,10 +167,9 @@ impl World {
         answer.task_id
     }
 
-    /// Calls a verb in the background, and waits until the lab seller decides on it: the task's id, and the answer to come.
-    pub async fn begin(&self, verb: &'static str, lab: Value) -> (String, JoinHandle<Result<Answer, CallError>>) {
-        let (known, handoff) = (self.unfinished().await, self.handoff.clone());
-        let request = request(&fresh_key(), lab).to_string();
+    /// Sends a request in the background, and waits until the lab seller decides on it: the task's id, and the answer to come.
+    pub async fn begin(&self, verb: &'static str, request: &Value) -> (String, JoinHandle<Result<Answer, CallError>>) {
+        let (known, handoff, request) = (self.unfinished().await, self.handoff.clone(), request.to_string());
         let calling = async move { handoff.call(&Caller::new(SCOPE, PRINCIPAL), verb, request.as_bytes()).await };
         let answer = tokio::spawn(calling);
         let task_id = eventually("the request is claimed", || async {
@@ -174,8 +180,8 @@ impl World {
         (task_id, answer)
     }
 
-    // The tasks of requests that are not at their end.
-    async fn unfinished(&self) -> Vec<String> {
+    /// The ids of requests that are not at their end, visible or not.
+    pub async fn unfinished(&self) -> Vec<String> {
         let observed = self.registry.unfinished(i64::MAX, None, 100).await.expect("the registry answers");
         observed.into_iter().map(|observation| observation.task.task_id).collect()
     }
@@ -243,6 +249,11 @@ impl World {
         task_id: &str,
     ) -> temporalio_client::WorkflowHandle<Client, handoff_proto::workflows::VerbWorkflow> {
         self.temporal_client.get_workflow_handle(self.reference(task_id).workflow_id())
+    }
+
+    /// Waits until the lab seller has called this handler for any task, and says for which one first.
+    pub async fn called_for(&self, handler: &str) -> String {
+        eventually(&format!("{handler} is called"), || async { self.calls.tasks(handler).into_iter().next() }).await
     }
 
     /// Waits until the lab seller has called this handler for a task.

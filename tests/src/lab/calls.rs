@@ -41,6 +41,13 @@ impl Calls {
             .collect()
     }
 
+    /// The task of each call of this kind, in order.
+    pub fn tasks(&self, what: &str) -> Vec<String> {
+        let log = fs::read_to_string(self.directory.join("calls.log")).unwrap_or_default();
+        let calls = log.lines().filter_map(|line| line.strip_prefix(what)?.strip_prefix(' ')?.split(' ').next());
+        calls.map(ToOwned::to_owned).collect()
+    }
+
     /// Lets whoever waits at a gate go on.
     pub fn open(&self, gate: &str) {
         fs::write(self.directory.join(format!("gate-{gate}")), "").expect("the gate can be opened");

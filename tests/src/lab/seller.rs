@@ -7,7 +7,7 @@
 //! - `steps`; `fails`: attempts of `work` that fail, with `recovery`
 //! - `review`: wilco, roger, unable, error
 //! - `deadline_ms`, `remind_ms`, `escalate_ms`, `at_once`
-//! - `result`: any value; or `result_bytes` of `filler`
+//! - `result`: any value; or `result_json`, its text; or `result_bytes` times `filler`
 
 use super::{Calls, calls::die};
 use handoff::{prelude::*, seller::Handlers};
@@ -156,6 +156,9 @@ async fn record(calls: Calls, what: &'static str, task_id: String, detail: Strin
 fn result(lab: &Value, task_id: &str) -> Value {
     if let Some(result) = lab.get("result") {
         return result.clone();
+    }
+    if let Some(text) = lab["result_json"].as_str() {
+        return serde_json::from_str(text).expect("the lab's result is JSON");
     }
     let bytes = usize::try_from(lab["result_bytes"].as_u64().unwrap_or(0)).unwrap_or(0);
     let filler = lab["filler"].as_str().unwrap_or("x").repeat(bytes);

@@ -2,6 +2,7 @@
 
 mod arms;
 mod crashes;
+mod shutdown;
 
 /// Defines each test on both databases: `arms::sqlite::name` and `arms::postgres::name`.
 macro_rules! on_both_databases {

@@ -1,3 +1,31 @@
-//! temp
-#[test]
-fn sqlite_x() {}
+//! Temporary: the modules of `it` that are being written.
+
+#[path = "../it/timers.rs"]
+mod timers;
+
+/// Defines each test on both databases: `arms::sqlite::name` and `arms::postgres::name`.
+macro_rules! on_both_databases {
+    ($($(#[$attribute:meta])* async fn $name:ident($world:ident: World) $body:block)+) => {
+        $(
+            $(#[$attribute])*
+            async fn $name($world: handoff_tests::World) $body
+        )+
+        mod sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $name() {
+                    super::$name(handoff_tests::World::new(handoff_tests::Kind::Sqlite).await.expect("a world")).await;
+                }
+            )+
+        }
+        mod postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $name() {
+                    super::$name(handoff_tests::World::new(handoff_tests::Kind::Postgres).await.expect("a world")).await;
+                }
+            )+
+        }
+    };
+}
+pub(crate) use on_both_databases;
