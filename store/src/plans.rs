@@ -1,5 +1,5 @@
-//! How lists run on 100,000 tasks: by the right index, without a sort, and at the cost of a hundred tasks. Looks at plans and
-//! at work done, not at time.
+//! How lists run on 100,000 tasks: by the right index, without a sort, and at the cost of a hundred tasks. Looks at
+//! plans and at work done, not at time.
 
 #[path = "../tests/contract/database.rs"]
 mod database;
@@ -29,7 +29,8 @@ fn fill(scope: &str, tasks: u32) -> String {
              task_status, visible, created_at, updated_at, expires_at, version, unfinished)
          SELECT 'task_{scope}_' || (1000000 + n), '{scope}', 'agent', CASE n % 2 WHEN 0 THEN 'a' ELSE 'b' END,
              CASE n % 3 WHEN 0 THEN 'creative' ELSE 'signals' END, '', FALSE, 'answered',
-             CASE n % 50 WHEN 0 THEN 'working' ELSE 'completed' END, TRUE, n * 1000, n * 1000 + n % 7, n * 1000, 1, n % 50 = 0
+             CASE n % 50 WHEN 0 THEN 'working' ELSE 'completed' END, TRUE,
+             n * 1000, n * 1000 + n % 7, n * 1000, 1, n % 50 = 0
          FROM n;"
     )
 }

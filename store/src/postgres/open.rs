@@ -13,8 +13,9 @@ static MIGRATOR: Migrator = sqlx::migrate!("migrations/postgres");
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
-// A worker that is stopped in the middle of a transaction must not hold up everyone else for ever: others give up waiting,
-// and the server ends it. Set here and not in the connection string, because poolers refuse unknown startup parameters.
+// A worker that is stopped in the middle of a transaction must not hold up everyone else for ever: others give up
+// waiting, and the server ends it. Set here and not in the connection string, because poolers refuse unknown startup
+// parameters.
 const SESSION: &str = "SET lock_timeout = '10s'; SET statement_timeout = '30s'; \
      SET idle_in_transaction_session_timeout = '30s'";
 
@@ -42,8 +43,8 @@ impl Postgres {
     }
 }
 
-// On a connection of its own, without the limits above: it may have to wait for another process that migrates. sqlx holds
-// an advisory lock meanwhile, which ends with the connection.
+// On a connection of its own, without the limits above: it may have to wait for another process that migrates. sqlx
+// holds an advisory lock meanwhile, which ends with the connection.
 async fn migrate(options: &PgConnectOptions) -> Result<(), RegistryError> {
     let mut connection = options.connect().await.map_err(refused)?;
     // `run` is the same, but its future can't be sent between threads.

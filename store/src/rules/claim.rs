@@ -26,7 +26,8 @@ pub(crate) fn repeated(request: &Request, claim: &NewClaim, now: i64) -> Option<
     let untouched = request.claim == ClaimState::InFlight && request.journal.is_none() && request.status.is_none();
     Some(match request.claim {
         _ if untouched && is_same_request(request, claim) => Claim::New,
-        // Refused meanwhile, because another call attached to this task and drove it: this one attaches too, and reads why.
+        // Refused meanwhile, because another call attached to this task and drove it: this one attaches too, and reads
+        // why.
         ClaimState::Released => Claim::InFlight { task_id: request.task.task_id.clone() },
         _ => known(request, claim, now),
     })

@@ -1,5 +1,5 @@
-//! What each transaction does to a request. No SQL, no I/O, no clock of its own: a rule takes the row as it was locked and
-//! the moment, changes the row, and says what is to be answered. Both databases run exactly these rules.
+//! What each transaction does to a request. No SQL, no I/O, no clock of its own: a rule takes the row as it was locked
+//! and the moment, changes the row, and says what is to be answered. Both databases run exactly these rules.
 //!
 //! Invariants (`reference/model/verb_life.py` has what breaks without them):
 //! - A journal that holds anything is never written again; a task that ended stays as it ended.
@@ -68,8 +68,8 @@ impl Step {
         self.now.saturating_add(self.replay_ttl)
     }
 
-    /// Appends a transition. Each happens at most once in a request's life, so the event itself makes the key; the prefix
-    /// keeps it apart from keys that callers choose.
+    /// Appends a transition. Each happens at most once in a request's life, so the event itself makes the key; the
+    /// prefix keeps it apart from keys that callers choose.
     fn log(&mut self, request: &Request, event: &'static str) -> &mut Entry {
         self.entries.push(Entry {
             key: format!("registry.{event}").into(),

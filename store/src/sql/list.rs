@@ -283,13 +283,14 @@ fn set(names: impl Iterator<Item = String>) -> Vec<String> {
     names
 }
 
-// Times are stored in whole microseconds: later than a time is later than its microsecond, earlier is before the next one.
+// Times are stored in whole microseconds: later than a time is later than its microsecond, earlier is before the next
+// one.
 fn floor(time: DateTime<Utc>) -> i64 {
     time.timestamp_micros()
 }
 
 fn ceiling(time: DateTime<Utc>) -> i64 {
-    time.timestamp_micros() + i64::from(time.timestamp_subsec_nanos() % 1_000 > 0)
+    time.timestamp_micros() + i64::from(!time.timestamp_subsec_nanos().is_multiple_of(1_000))
 }
 
 fn invalid(field: &'static str, message: String) -> RegistryError {

@@ -66,7 +66,8 @@ impl From<bool> for Bind {
     }
 }
 
-/// SQL text and its parameters. The text is made of constants and parameter numbers only; what callers bring is a parameter.
+/// SQL text and its parameters. The text is made of constants and parameter numbers only; what callers bring is a
+/// parameter.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Statement {
     pub(crate) text: String,

@@ -8,10 +8,10 @@ use crate::{
 use handoff_proto::v1::TaskRef;
 
 /// The columns of `requests` that are read, in the order of [`values`] but for the last.
-pub(super) const COLUMNS: &str = "task_id, scope, principal, verb, protocol, idempotency_key, request_hash, context_json, \
-     has_webhook, claim_state, answer_status, answer_json, answered_at, expires_at, decision, decided_at, task_status, \
-     visible, progress_json, result_json, error_json, decision_id, actor, reason, created_at, updated_at, completed_at, \
-     version";
+pub(super) const COLUMNS: &str = "task_id, scope, principal, verb, protocol, idempotency_key, request_hash, \
+     context_json, has_webhook, claim_state, answer_status, answer_json, answered_at, expires_at, decision, decided_at, \
+     task_status, visible, progress_json, result_json, error_json, decision_id, actor, reason, created_at, updated_at, \
+     completed_at, version";
 
 const HISTORY_COLUMNS: &str = "task_id, at, event, status, actor, reason, detail_json";
 

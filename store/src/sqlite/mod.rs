@@ -1,7 +1,7 @@
 //! The registry in a SQLite file.
 //!
-//! One connection writes, so that writers of this process queue in order instead of contending for the file's lock; others
-//! read beside it (write-ahead log). Other processes may share the file.
+//! One connection writes, so that writers of this process queue in order instead of contending for the file's lock;
+//! others read beside it (write-ahead log). Other processes may share the file.
 
 mod open;
 

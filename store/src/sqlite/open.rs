@@ -63,7 +63,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .busy_timeout(BUSY_TIMEOUT)
 }
 
-/// Migrates the file. Another process may be at the same: SQLite does not wait where the journal mode changes, so this does.
+/// Migrates the file. Another process may be at the same: SQLite does not wait where the journal mode changes, so this
+/// does.
 async fn prepare(options: &SqliteConnectOptions) -> Result<(), RegistryError> {
     let deadline = Instant::now() + OPEN_TIMEOUT;
     loop {

@@ -157,26 +157,19 @@ async fn many(registry: &dyn Registry, count: usize) -> Vec<TaskRef> {
     tasks
 }
 
+/// What a task is sorted by: a time, or a name.
 fn value(task: &TaskRecord, field: SortField) -> (i64, i32, String) {
-    let time = |time: Option<pbjson_types::Timestamp>| time.map_or((0, 0), |time| (time.seconds, time.nanos));
-    let (seconds, nanos, name) = match field {
-        SortField::CreatedAt => (time(task.created_at.clone()), String::new()),
-        SortField::UpdatedAt => (time(task.updated_at.clone()), String::new()),
-        SortField::Status => ((0, 0), task.status.clone()),
-        SortField::TaskType => ((0, 0), task.task.as_ref().unwrap().verb.clone()),
-        SortField::Protocol => ((0, 0), task.protocol.clone()),
-    }
-    .into_parts();
-    (seconds, nanos, name)
-}
-
-trait IntoParts {
-    fn into_parts(self) -> (i64, i32, String);
-}
-
-impl IntoParts for ((i64, i32), String) {
-    fn into_parts(self) -> (i64, i32, String) {
-        (self.0.0, self.0.1, self.1)
+    let time = |time: Option<pbjson_types::Timestamp>| {
+        let time = time.unwrap_or_default();
+        (time.seconds, time.nanos, String::new())
+    };
+    let name = |name: &str| (0, 0, name.to_owned());
+    match field {
+        SortField::CreatedAt => time(task.created_at),
+        SortField::UpdatedAt => time(task.updated_at),
+        SortField::Status => name(&task.status),
+        SortField::TaskType => name(&task.task.as_ref().unwrap().verb),
+        SortField::Protocol => name(&task.protocol),
     }
 }
 
@@ -347,17 +340,16 @@ pub(crate) async fn sizes_are_checked(database: Arc<Database>) {
 pub(crate) async fn total_is_bounded(database: Arc<Database>) {
     let registry = registry(&database).await;
     let task = submitted(&*registry).await;
+    let columns = "scope, principal, verb, protocol, request_hash, has_webhook, claim_state, task_status, visible, \
+         created_at, updated_at, version, unfinished";
     for (copies, expected) in [(999, Some(1_000)), (1, None)] {
-        for number in 0..copies {
-            let columns = "scope, principal, verb, protocol, request_hash, has_webhook, claim_state, task_status, visible, \
-                 created_at, updated_at, version, unfinished";
-            if number == 0 {
-                let numbers = (0..copies).map(|number| format!("SELECT {number} AS n")).collect::<Vec<_>>().chunks(400).map(
-                    |chunk| format!("INSERT INTO requests (task_id, {columns}) SELECT 'copy_{copies}_' || n, {columns} FROM requests, ({}) AS numbers WHERE task_id = '{}';", chunk.join(" UNION ALL "), task.task_id),
-                ).collect::<String>();
-                database.execute(&numbers).await;
-            }
-        }
+        let copy = format!(
+            "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {copies})
+             INSERT INTO requests (task_id, {columns})
+             SELECT 'copy_{copies}_' || n, {columns} FROM requests, n WHERE task_id = '{}'",
+            task.task_id
+        );
+        database.execute(&copy).await;
         assert_eq!(registry.list(&buyer(), &Default::default()).await.unwrap().total, expected);
     }
     registry.close().await;
