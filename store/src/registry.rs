@@ -47,7 +47,8 @@ pub trait Registry: Send + Sync + 'static {
     /// recorded, which may be another's decision; `None` if there is no task to settle.
     async fn settle(&self, task: &TaskRef, completion: &Completion) -> Result<Option<Settlement>>;
 
-    /// Takes back a task that nobody was told about, with its claim; the error stays in the journal as the refusal. A task that
+    /// Takes back a request that nobody was told about, pending or not yet decided, with its claim; the error stays in the
+    /// journal as the refusal. A task that
     /// was submitted fails instead, and the settlement says so; one that ended keeps its end.
     async fn discard(&self, task: &TaskRef, error: &AdcpError) -> Result<Option<Settlement>>;
 

@@ -1,6 +1,7 @@
 //! How a task goes on and ends.
 
 use super::{Request, Step, request::End};
+use crate::ObservedStage;
 use handoff_proto::{
     v1::{AdcpError, Completion, Settlement, decision::Kind},
     wire::TaskStatus,
@@ -27,9 +28,10 @@ pub(crate) fn settle(request: &mut Request, completion: &Completion, step: &mut 
     request.settlement()
 }
 
-/// Takes back a task that nobody was told about; fails one that somebody was told about.
+/// Takes back a request that nobody was told about, decided for the workflow arm or not at all; fails a task that somebody
+/// was told about.
 pub(crate) fn discard(request: &mut Request, error: &AdcpError, step: &mut Step) -> Option<Settlement> {
-    if request.is_pending() {
+    if request.is_pending() || request.stage() == Some(ObservedStage::Claimed) {
         take_back(request, error, step);
         step.log(request, "discarded").reason = error.code.clone();
     } else {

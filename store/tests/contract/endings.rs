@@ -104,7 +104,6 @@ pub(crate) async fn settle_without_a_task_does_nothing(database: Arc<Database>) 
     for task in [unknown, undecided, answered, refused] {
         let before = everything(&*registry, &task).await;
         assert_eq!(registry.settle(&task, &result("{}")).await.unwrap(), None);
-        assert_eq!(registry.discard(&task, &error("NO")).await.unwrap(), None);
         assert!(!registry.update_progress(&task, &Progress::default()).await.unwrap());
         assert_eq!(everything(&*registry, &task).await, before);
     }
@@ -152,6 +151,27 @@ pub(crate) async fn discard_of_a_pending_task_releases_its_claim(database: Arc<D
     assert!(!registry.accept(&task).await.unwrap().submitted);
     assert_eq!(registry.settle(&task, &result("{}")).await.unwrap(), None);
     assert_eq!(record(&*registry, &task).await, None);
+    registry.close().await;
+}
+
+pub(crate) async fn discard_of_an_undecided_request_refuses_it(database: Arc<Database>) {
+    let registry = registry(&database).await;
+    let task = new_task();
+    registry.claim(&claim_of(&task, Some("k"))).await.unwrap();
+    assert_eq!(registry.discard(&task, &error("DECIDE_FAILED")).await.unwrap(), None);
+    assert_eq!(registry.claim(&claim_of(&new_task(), Some("k"))).await.unwrap(), Claim::New);
+    // A handler that answers after all changes nothing.
+    let late = registry.record_decision(&task, &complete("{}")).await.unwrap();
+    assert_eq!(late.refusal, Some(error("DECIDE_FAILED")));
+    // What was answered, refused or never there has nothing to take back.
+    let (unknown, answered, refused) = (new_task(), claimed(&*registry).await, claimed(&*registry).await);
+    registry.record_decision(&answered, &complete("{}")).await.unwrap();
+    registry.record_decision(&refused, &refuse("NO")).await.unwrap();
+    for task in [unknown, answered, refused] {
+        let before = everything(&*registry, &task).await;
+        assert_eq!(registry.discard(&task, &error("NO")).await.unwrap(), None);
+        assert_eq!(everything(&*registry, &task).await, before);
+    }
     registry.close().await;
 }
 

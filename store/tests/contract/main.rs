@@ -83,6 +83,7 @@ contract! {
         settle_without_a_task_does_nothing,
         progress_works_and_stragglers_are_dropped,
         discard_of_a_pending_task_releases_its_claim,
+        discard_of_an_undecided_request_refuses_it,
         discard_of_a_submitted_task_fails_it,
         discard_of_an_ended_task_keeps_its_end,
         bodies_stay_as_written,
