@@ -168,9 +168,9 @@ impl From<ConfigArgs> for Config {
     fn from(args: ConfigArgs) -> Self {
         Self {
             temporal: TemporalConfig {
-                address: args.temporal_address,
-                namespace: args.temporal_namespace,
-                profile: args.temporal_profile,
+                address: args.temporal_address.filter(|address| !address.is_empty()),
+                namespace: args.temporal_namespace.filter(|namespace| !namespace.is_empty()),
+                profile: args.temporal_profile.filter(|profile| !profile.is_empty()),
                 ..TemporalConfig::default()
             },
             registry_url: args.registry_url,

@@ -24,6 +24,8 @@ mod reconcile;
 mod resolve;
 mod tasks;
 pub mod temporal;
+#[cfg(test)]
+mod testing;
 mod watch;
 
 pub use call::{Answer, CallError, error_body};

@@ -194,6 +194,8 @@ fn micros_ago(age: Duration) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Say, fake_handoff};
+    use tonic::Status;
 
     #[test]
     fn only_what_has_lost_its_run_is_ended() {
@@ -214,5 +216,44 @@ mod tests {
         }
         assert_eq!(seen(WorkflowExecutionStatus::Unknown), RunSeen::Open);
         assert_eq!(seen(WorkflowExecutionStatus::Paused), RunSeen::Open);
+    }
+
+    fn unfinished(stage: ObservedStage) -> crate::testing::FakeRegistry {
+        let registry = crate::testing::FakeRegistry::default();
+        let observed = Observation { task: crate::testing::task(), stage, version: 1, updated_at: 0 };
+        *registry.unfinished.lock().unwrap() = vec![observed];
+        registry
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_task_is_ended_unless_it_is_a_dry_run() {
+        let lost = |name: &str, _| match name {
+            "DescribeNamespace" => Say::Message(vec![]),
+            _ => Say::Error(Status::not_found("workflow not found")),
+        };
+        for (dry_run, written) in [(true, 0), (false, 1)] {
+            let (handoff, registry, _) = fake_handoff(unfinished(ObservedStage::Submitted), lost).await;
+            let report = handoff.reconcile(dry_run, Duration::ZERO).await.unwrap();
+            assert_eq!(report.count(&ReconcileAction::Settled), 1);
+            assert_eq!(registry.reconciled.lock().unwrap().len(), written);
+        }
+        let (handoff, registry, _) = fake_handoff(unfinished(ObservedStage::Claimed), lost).await;
+        assert_eq!(handoff.reconcile(false, Duration::ZERO).await.unwrap().count(&ReconcileAction::Left), 1);
+        assert!(registry.reconciled.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_temporal_that_cannot_say_ends_nothing() {
+        let denied = |name: &str, _| match name {
+            "DescribeNamespace" => Say::Message(vec![]),
+            _ => Say::Error(Status::permission_denied("no")),
+        };
+        let (handoff, registry, _) = fake_handoff(unfinished(ObservedStage::Submitted), denied).await;
+        assert!(handoff.reconcile(false, Duration::ZERO).await.unwrap().is_partial());
+        assert!(registry.reconciled.lock().unwrap().is_empty());
+        let wrong_namespace = |_: &str, _| Say::Error(Status::not_found("namespace not found"));
+        let (handoff, registry, _) = fake_handoff(unfinished(ObservedStage::Submitted), wrong_namespace).await;
+        assert!(handoff.reconcile(false, Duration::ZERO).await.is_err());
+        assert!(registry.reconciled.lock().unwrap().is_empty());
     }
 }

@@ -204,4 +204,23 @@ mod tests {
         assert_eq!(last["pagination"], json!({"has_more": false}));
         assert_eq!(last["query_summary"]["returned"], 0);
     }
+
+    #[tokio::test]
+    async fn cursors_pass_through_and_wrong_ones_are_refused() {
+        let tasks = Tasks::new(Arc::new(crate::testing::FakeRegistry::default()));
+        let page = |cursor: Option<&str>| {
+            let mut request = ListTasksRequest::default();
+            request.pagination.cursor = cursor.map(str::to_owned);
+            let tasks = tasks.clone();
+            async move { tasks.list_tasks(&Viewer::Operator, &request).await }
+        };
+        let first = page(None).await.unwrap();
+        let second = page(first["pagination"]["cursor"].as_str()).await.unwrap();
+        assert_eq!(second["pagination"]["has_more"], false);
+        let wrong = page(Some("wrong")).await.unwrap_err().to_adcp();
+        assert_eq!(wrong.field.as_deref(), Some("pagination.cursor"));
+        let unknown = GetTaskStatusRequest { task_id: "unknown".into(), ..Default::default() };
+        let error = tasks.get_task_status(&Viewer::Operator, &unknown).await.unwrap_err().to_adcp();
+        assert_eq!(error, no_such_task());
+    }
 }

@@ -12,6 +12,9 @@ use temporalio_common::{
     envconfig::load_client_config_profile,
 };
 
+const CHECK_SERVER: &str =
+    "Check that the server runs (`temporal server start-dev` starts one) and that TEMPORAL_ADDRESS names it";
+const CHECK_KEY: &str = "Check TEMPORAL_API_KEY and the TLS settings";
 const DEFAULT_NAMESPACE: &str = "default";
 
 /// How to reach Temporal. By default as its own tools do: `TEMPORAL_*` variables over the profile in `temporal.toml`, over
@@ -107,7 +110,7 @@ impl TemporalConfigError {
 
 /// Temporal can't be reached: where it was looked for, and what to do.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("Temporal at {address} can't be reached: {reason}. {help}")]
+#[error("Temporal at {address} can't be reached: {reason}. {help}.")]
 pub struct ConnectError {
     /// Where it was looked for.
     pub address: String,
@@ -125,21 +128,19 @@ impl ConnectError {
     }
 
     fn new(address: &str, error: &ClientConnectError) -> Self {
-        let help = "Check that the server runs and that TEMPORAL_ADDRESS (or --temporal-address) names it";
-        let check_key = "Check TEMPORAL_API_KEY and the TLS settings";
         let (reason, help, transient) = match error {
             ClientConnectError::SystemInfoCallError(status) => {
                 let denied = matches!(status.code(), tonic::Code::Unauthenticated | tonic::Code::PermissionDenied);
                 let reason = format!("{} ({:?})", innermost(status), status.code());
-                (reason, if denied { check_key } else { help }, !denied)
+                (reason, if denied { CHECK_KEY } else { CHECK_SERVER }, !denied)
             }
             // Their own text holds the header's value.
             ClientConnectError::InvalidHeaders(_) => {
-                ("a header or the API key is not valid in gRPC".to_owned(), check_key, false)
+                ("a header or the API key is not valid in gRPC".to_owned(), CHECK_KEY, false)
             }
-            ClientConnectError::InvalidUri(_) => ("the address is not valid".to_owned(), help, false),
-            ClientConnectError::InvalidConfig(reason) => (reason.clone(), help, false),
-            other => (innermost(other), help, true),
+            ClientConnectError::InvalidUri(_) => ("the address is not valid".to_owned(), CHECK_SERVER, false),
+            ClientConnectError::InvalidConfig(reason) => (reason.clone(), CHECK_SERVER, false),
+            other => (innermost(other), CHECK_SERVER, true),
         };
         Self { address: address.to_owned(), reason, help, transient }
     }
@@ -155,7 +156,7 @@ pub async fn connect(config: &TemporalConfig) -> Result<Client, crate::Error> {
         .map_err(|_| ConnectError {
             address: address.clone(),
             reason: format!("no answer within {}", duration::format(config.connect_timeout)),
-            help: "Check that the server runs and that TEMPORAL_ADDRESS (or --temporal-address) names it",
+            help: CHECK_SERVER,
             transient: true,
         })?
         .map_err(|error| ConnectError::new(&address, &error))?;

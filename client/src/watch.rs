@@ -59,3 +59,23 @@ impl Watch {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::FakeRegistry;
+    use futures::TryStreamExt;
+    use std::sync::Arc;
+
+    #[tokio::test(start_paused = true)]
+    async fn every_change_is_shown_once_and_the_end_is_the_last() {
+        let task = |status: &str| Some(TaskRecord { status: status.into(), ..Default::default() });
+        let seen = ["submitted", "submitted", "working", "working", "completed", "completed"].map(task);
+        let tasks = Tasks::new(Arc::new(FakeRegistry::with_tasks(seen)));
+        let shown: Vec<_> = tasks.watch(&Viewer::Operator, "t").map_ok(|task| task.status).try_collect().await.unwrap();
+        assert_eq!(shown, ["submitted", "working", "completed"]);
+        let nothing = Tasks::new(Arc::new(FakeRegistry::default()));
+        let shown: Vec<_> = nothing.watch(&Viewer::Operator, "t").try_collect().await.unwrap();
+        assert!(shown.is_empty());
+    }
+}

@@ -27,6 +27,22 @@ pub const RUN_LOST: &str = "X_HANDOFF_RUN_LOST";
 /// A seller's handler failed in a way that it did not describe.
 pub const HANDLER_FAILED: &str = "X_HANDOFF_HANDLER_FAILED";
 
+/// All codes of Handoff's own.
+pub const CODES: [&str; 12] = [
+    DEADLINE_EXCEEDED,
+    DECIDE_FAILED,
+    ENQUEUE_FAILED,
+    ENQUEUE_UNABLE,
+    TASK_FAILED,
+    RESULT_TOO_LARGE,
+    RESULT_INVALID,
+    ASYNC_NOT_ALLOWED,
+    HANDLER_MISSING,
+    OUTCOME_UNKNOWN,
+    RUN_LOST,
+    HANDLER_FAILED,
+];
+
 /// The review's deadline passed.
 pub fn deadline_exceeded() -> AdcpError {
     AdcpError::correctable(DEADLINE_EXCEEDED, "The seller did not decide before its deadline.")
@@ -86,4 +102,19 @@ pub fn run_lost() -> AdcpError {
 pub fn handler_failed(correlation_id: &str) -> AdcpError {
     AdcpError::transient(HANDLER_FAILED, format!("The seller failed unexpectedly (correlation id {correlation_id})."))
         .retry_after(60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_its_line_in_the_documentation_and_no_other_has() {
+        let page = include_str!("../../docs/errors.md");
+        let documented: Vec<&str> =
+            page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        let mut codes = CODES;
+        codes.sort_unstable();
+        assert_eq!(documented, codes);
+    }
 }

@@ -68,8 +68,8 @@ impl Worker {
             .max_cached_workflows(settings.max_cached_workflows)
             .sticky_queue_schedule_to_start_timeout(settings.sticky_timeout)
             .graceful_shutdown_period(settings.shutdown_grace)
-            // A heartbeat is one small request; a second of progress is worth more to the attempt that resumes from it.
-            .max_heartbeat_throttle_interval(Duration::from_secs(1))
+            // A heartbeat is one small request; what was done since is worth more to the attempt that resumes from it.
+            .max_heartbeat_throttle_interval(Duration::from_millis(250))
             .deployment_options(deployment(settings))
             .register_activities(Activities::new(registry, handlers, settings.timeouts))
             .build();

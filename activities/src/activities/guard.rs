@@ -71,7 +71,9 @@ pub(super) async fn with_heartbeats<T>(
     work: impl Future<Output = T>,
 ) -> T {
     let every = ctx.info().heartbeat_timeout.unwrap_or(Duration::from_secs(10)) / 4;
-    let mut ticks = tokio::time::interval(every.max(Duration::from_millis(50)));
+    let every = every.max(Duration::from_millis(50));
+    // Not at once: heartbeats are throttled, and the first one should be the handler's own.
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
     let mut work = std::pin::pin!(work);
     loop {
         tokio::select! {

@@ -30,7 +30,7 @@ pub struct Answer {
 pub enum CallError {
     /// An answer of the protocol: the buyer is told this error.
     #[error("{0}")]
-    Refused(Box<AdcpError>),
+    Refused(AdcpError),
     /// What Handoff runs on failed in a way that no retry mends; an operator has to look.
     #[error(transparent)]
     Infrastructure(#[from] Error),
@@ -40,7 +40,7 @@ impl CallError {
     /// What a buyer is told.
     pub fn to_adcp(&self) -> AdcpError {
         match self {
-            Self::Refused(error) => (**error).clone(),
+            Self::Refused(error) => error.clone(),
             Self::Infrastructure(error) => error.to_adcp(),
         }
     }
@@ -76,7 +76,7 @@ impl CallError {
 
 impl From<AdcpError> for CallError {
     fn from(error: AdcpError) -> Self {
-        Self::Refused(Box::new(error))
+        Self::Refused(error)
     }
 }
 

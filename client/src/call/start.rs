@@ -80,7 +80,8 @@ fn failed(error: WorkflowUpdateWithStartError) -> Result<Attempt, Error> {
 
 fn by_code(status: &Status) -> Result<Attempt, Error> {
     match status.code() {
-        Code::DeadlineExceeded => Ok(Attempt::Silent),
+        // CANCELLED is how the connection says that its timeout passed.
+        Code::DeadlineExceeded | Code::Cancelled => Ok(Attempt::Silent),
         Code::AlreadyExists => Ok(Attempt::Over),
         code if error::is_transient(code) => Ok(Attempt::Busy(format!("{code:?}: {}", status.message()))),
         _ => Err(Error::temporal("start the workflow", status)),

@@ -42,8 +42,12 @@ impl FailArgs {
                 let recovery = self.recovery.map_or(Recovery::Terminal, Recovery::from);
                 let mut error = AdcpError::terminal(code, self.message.unwrap_or_default());
                 error.recovery = recovery;
-                error.field = self.field;
-                error.suggestion = self.suggestion;
+                if let Some(field) = self.field {
+                    error = error.field(field);
+                }
+                if let Some(suggestion) = self.suggestion {
+                    error = error.suggestion(suggestion);
+                }
                 Completion { outcome: Some(Outcome::Error(error.into())), ..Default::default() }
             }
             (None, Some(error), _) => read(error.as_bytes(), Intent::Fail)?,

@@ -9,27 +9,31 @@ use serde_json::{Value, json};
 #[derive(Debug)]
 pub(super) struct Problem {
     pub(super) exit: Exit,
-    pub(super) error: AdcpError,
+    pub(super) error: Box<AdcpError>,
     /// What stdout gets instead, with `--json`.
-    pub(super) body: Option<Value>,
+    pub(super) body: Option<Box<Value>>,
 }
 
 impl Problem {
     pub(super) fn usage(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Usage, error: AdcpError::correctable("X_HANDOFF_USAGE", message), body: None }
+        Self::new(Exit::Usage, AdcpError::correctable("X_HANDOFF_USAGE", message))
     }
 
     pub(super) fn invalid(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Refused, error: AdcpError::correctable("INVALID_REQUEST", message), body: None }
+        Self::new(Exit::Refused, AdcpError::correctable("INVALID_REQUEST", message))
     }
 
     pub(super) fn refused(error: AdcpError) -> Self {
-        Self { exit: Exit::of_refusal(&error), error, body: None }
+        Self::new(Exit::of_refusal(&error), error)
+    }
+
+    fn new(exit: Exit, error: AdcpError) -> Self {
+        Self { exit, error: Box::new(error), body: None }
     }
 
     pub(super) fn json(&self) -> Value {
         match &self.body {
-            Some(body) => body.clone(),
+            Some(body) => (**body).clone(),
             None => json!({"error": self.error.to_json(), "retry_safe": self.retry_safe()}),
         }
     }
@@ -37,7 +41,7 @@ impl Problem {
     pub(super) fn text(&self) -> String {
         let error = &self.error;
         let mut lines = vec![format!("error: {} ({})", error.message, error.code)];
-        let mut add = |name: &str, text: &str| lines.push(format!("  {name:<11}{text}"));
+        let mut add = |name: &str, text: &str| lines.push(format!("  {name:<12}{text}"));
         if let Some(field) = &error.field {
             add("field:", field);
         }
@@ -45,7 +49,7 @@ impl Problem {
             add("issue:", &format!("{} {}", issue.pointer, issue.message));
         }
         if let Some(suggestion) = &error.suggestion {
-            add("suggestion:", &format!(" {suggestion}"));
+            add("suggestion:", suggestion);
         }
         add("retry:", &self.retry());
         lines.join("\n")
@@ -76,14 +80,14 @@ impl From<Error> for Problem {
             _ => AdcpError::terminal("X_HANDOFF_UNEXPECTED", message)
                 .suggestion("`handoff doctor` shows what is missing."),
         };
-        Self { exit, error, body: None }
+        Self::new(exit, error)
     }
 }
 
 impl From<CallError> for Problem {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::Refused(error) => Self::refused(*error),
+            CallError::Refused(error) => Self::refused(error),
             CallError::Infrastructure(error) => error.into(),
         }
     }

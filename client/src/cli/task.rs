@@ -14,7 +14,7 @@ use crate::{
 use futures::{StreamExt, pin_mut};
 use handoff_proto::{
     v1::{Progress, TaskRecord},
-    wire::{ListTasksFilters, ListTasksRequest, Pagination},
+    wire::{AdcpError, ListTasksFilters, ListTasksRequest, Pagination},
 };
 use serde_json::{Value, json};
 
@@ -76,7 +76,7 @@ pub(super) async fn list(args: ListArgs, tasks: &Tasks, output: &Output) -> Resu
         table(&["TASK", "VERB", "STATUS", "ACCOUNT", "PRINCIPAL", "CREATED", "PROGRESS"], rows)
     });
     let total = page.total.map(|total| format!(" of {total}")).unwrap_or_default();
-    output.talk(&format!("{}{total}", page.tasks.len()));
+    output.talk(&format!("{}{total} tasks", page.tasks.len()));
     if let Some(cursor) = &page.next_cursor {
         output.talk(&format!("next page: --cursor {cursor}"));
     }
@@ -156,15 +156,12 @@ async fn missing(tasks: &Tasks, viewer: &crate::Viewer, task_id: &str) -> Result
         crate::Viewer::Buyer { .. } => None,
         _ => tasks.registry.find(viewer, task_id).await.map_err(CallError::registry)?,
     };
-    let error = no_such_task();
     Ok(Problem::refused(match hidden {
-        None => error,
-        Some(task) => handoff_proto::wire::AdcpError {
-            message: "The request is there, but it is no task: it is not decided yet, or was answered at once.".into(),
-            suggestion: None,
-            details: Some(show::reference_json(&task)),
-            ..error
-        },
+        None => no_such_task(),
+        Some(task) => {
+            let message = "The request is there, but it is no task: it is not decided yet, or was answered at once.";
+            AdcpError::correctable("REFERENCE_NOT_FOUND", message).details(show::reference_json(&task))
+        }
     }))
 }
 

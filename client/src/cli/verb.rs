@@ -25,7 +25,7 @@ pub(super) async fn call(args: CallArgs, config: Config, output: &Output) -> Res
         }
         Err(error) => {
             let body = error_body(&args.name, &request, &error.to_adcp());
-            Err(Problem { body: Some(body), ..Problem::from(error) })
+            Err(Problem { body: Some(Box::new(body)), ..Problem::from(error) })
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Temporal: reachable, with namespace, retention and search attributes as needed, and with workers at work.
 
 use super::Check;
-use crate::{Config, duration, queue, temporal};
+use crate::{Config, Error, duration, queue, temporal};
 use handoff_proto::workflows::{SCOPE_ATTRIBUTE, TASK_TYPE_ATTRIBUTE};
 use std::{collections::HashMap, time::Duration};
 use temporalio_client::{
@@ -21,11 +21,10 @@ const LEAST_RETENTION: Duration = Duration::from_secs(86_400);
 pub(super) async fn checks(config: &Config) -> Vec<Check> {
     let client = match temporal::connect(&config.temporal).await {
         Ok(client) => client,
-        Err(error) => {
-            let mend = "Start it (`temporal server start-dev`), or set TEMPORAL_ADDRESS, TEMPORAL_API_KEY and the TLS \
-                        settings of a running one.";
-            return vec![Check::fail("temporal", error.to_string(), mend)];
+        Err(Error::Connect(error)) => {
+            return vec![Check::fail("temporal", format!("{}: {}", error.address, error.reason), error.help)];
         }
+        Err(error) => return vec![Check::fail("temporal", error.to_string(), "Correct Temporal's settings.")],
     };
     let namespace = client.options().namespace.clone();
     let mut checks = vec![Check::ok("temporal", "reachable")];

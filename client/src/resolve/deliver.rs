@@ -26,7 +26,7 @@ const CLOSED_MEANWHILE: &str = "AcceptedUpdateCompletedWorkflow";
 #[derive(Debug)]
 pub(super) enum Delivery {
     /// The task has this end.
-    Settled(Settlement),
+    Settled(Box<Settlement>),
     /// The run would not have it.
     Refused(String),
     /// It waits in the run's history.
@@ -68,7 +68,9 @@ impl Handoff {
                 .rpc_options(rpc.clone())
                 .build();
             match run.execute_update(ResolveUpdate, completion.clone(), options).await {
-                Ok(Resolution { recorded: Some(recorded), .. }) => return Ok(Some(Delivery::Settled(recorded))),
+                Ok(Resolution { recorded: Some(recorded), .. }) => {
+                    return Ok(Some(Delivery::Settled(Box::new(recorded))));
+                }
                 Ok(Resolution { message, .. }) => return Ok(Some(Delivery::Refused(message))),
                 Err(WorkflowUpdateError::NotFound(_)) => return Ok(Some(Delivery::RunGone)),
                 Err(WorkflowUpdateError::Failed(failure)) => return Ok(Some(refused(&failure))),

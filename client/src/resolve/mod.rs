@@ -64,7 +64,7 @@ impl Handoff {
             return Ok(verdict(recorded, &completion));
         }
         match self.deliver(&task, &completion).await? {
-            Delivery::Settled(recorded) => Ok(verdict(recorded, &completion)),
+            Delivery::Settled(recorded) => Ok(verdict(*recorded, &completion)),
             Delivery::Refused(message) => match self.settlement(viewer, task_id).await? {
                 Some(recorded) => Ok(verdict(recorded, &completion)),
                 None => Ok(Resolved::Invalid { message }),
@@ -141,44 +141,4 @@ fn settlement_of(task: TaskRecord) -> Option<Settlement> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use handoff_proto::v1::completion::Outcome;
-
-    fn complete(result: &str, decision_id: &str) -> Completion {
-        Completion {
-            outcome: Some(Outcome::ResultJson(result.into())),
-            decision_id: decision_id.into(),
-            ..Default::default()
-        }
-    }
-
-    #[test]
-    fn decisions_are_equal_by_outcome_and_the_same_by_id() {
-        let recorded = complete(r#"{"media_buy_id":"m","price":1.0}"#, "first").to_settlement().unwrap();
-        let again = |result: &str, id: &str| verdict(recorded.clone(), &complete(result, id));
-        let same = r#"{ "price": 1, "media_buy_id": "m" }"#;
-        assert_eq!(again(same, "first"), Resolved::Accepted { recorded: recorded.clone() });
-        assert_eq!(again(same, "second"), Resolved::Duplicate { recorded: recorded.clone() });
-        // The same id for another outcome is no acceptance of it.
-        assert_eq!(again(r#"{"media_buy_id":"other"}"#, "first"), Resolved::Conflict { recorded: recorded.clone() });
-        let cancel = Completion { outcome: Some(Outcome::Cancellation(Default::default())), ..Default::default() };
-        assert_eq!(verdict(recorded.clone(), &cancel), Resolved::Conflict { recorded });
-    }
-
-    #[test]
-    fn a_decision_gets_an_id_and_is_checked() {
-        let prepared = prepare(complete(r#"{"a":1}"#, "")).unwrap();
-        assert_eq!(prepared.decision_id.len(), 36);
-        for unusable in [
-            complete("not json", "id"),
-            complete(r#"{"a":1}"#, OUTCOME_UPDATE_ID),
-            complete(r#"{"a":1}"#, "a\nb"),
-            complete(r#"{"a":1}"#, &"x".repeat(256)),
-            complete(&format!(r#"{{"a":"{}"}}"#, r#"\""#.repeat(499_990)), "escapes"),
-            Completion::default(),
-        ] {
-            assert!(!prepare(unusable).unwrap_err().is_empty());
-        }
-    }
-}
+mod tests;

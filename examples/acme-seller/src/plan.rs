@@ -66,8 +66,8 @@ impl Plan {
             Self::BackOffice(chore) => Decision::handoff_to_task("back_office", Chore { knobs, ..chore }),
             Self::Review(ticket) => {
                 let patience = knobs.patience(ticket.desk.patience());
-                let mut decision =
-                    Decision::handoff_to_workflow(ticket.desk.handler(), Ticket { knobs, ..ticket }).deadline(patience.deadline);
+                let mut decision = Decision::handoff_to_workflow(ticket.desk.handler(), Ticket { knobs, ..ticket })
+                    .deadline(patience.deadline);
                 if let Some(after) = patience.remind_after {
                     decision = decision.remind_after(after);
                 }

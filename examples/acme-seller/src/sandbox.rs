@@ -108,8 +108,11 @@ impl Knobs {
     pub(crate) fn fault(&self, attempt: u32) -> Result<(), AdcpError> {
         assert!(attempt > self.panic_attempts, "the sandbox wants attempt {attempt} to panic");
         if self.fail_finally {
-            return Err(AdcpError::correctable("PRODUCT_UNAVAILABLE", "The inventory was sold while it was being booked.")
-                .suggestion("Ask for other dates or another product."));
+            return Err(AdcpError::correctable(
+                "PRODUCT_UNAVAILABLE",
+                "The inventory was sold while it was being booked.",
+            )
+            .suggestion("Ask for other dates or another product."));
         }
         if attempt <= self.fail_attempts {
             return Err(AdcpError::transient("SERVICE_UNAVAILABLE", "Acme's order system is away.").retry_after(1));

@@ -101,7 +101,7 @@ async fn work(context: TaskContext<Calls>, input: Value) -> Result<Value, AdcpEr
         context.heartbeat(step).await?;
         if lab["die_in"] == format!("step-{step}") && context.state().first_time(&format!("step-{}", context.task_id)) {
             // Until the heartbeat has left: it is throttled, and this is about resuming from it.
-            tokio::time::sleep(Duration::from_millis(1500)).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
             die();
         }
         if let Some(gate) = lab["hold"][format!("step-{step}")].as_str() {

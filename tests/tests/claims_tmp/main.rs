@@ -2,6 +2,8 @@
 
 #[path = "../it/claims.rs"]
 mod claims;
+#[path = "../it/decisions.rs"]
+mod decisions;
 
 /// Defines each test on both databases: `arms::sqlite::name` and `arms::postgres::name`.
 macro_rules! on_both_databases {

@@ -2,6 +2,8 @@
 
 mod arms;
 mod crashes;
+mod dev;
+mod readme;
 mod shutdown;
 
 /// Defines each test on both databases: `arms::sqlite::name` and `arms::postgres::name`.

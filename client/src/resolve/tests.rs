@@ -1,0 +1,148 @@
+//! Whole decisions, against a registry and a Temporal that answer as each test says.
+
+use super::*;
+use crate::testing::{FakeRegistry, Say, count, fake_handoff, resolution, task};
+use handoff_proto::v1::{Decision, Resolution, Standing, completion::Outcome, decision};
+use tonic::Status;
+
+const UPDATE: &str = "UpdateWorkflowExecution";
+const SIGNAL: &str = "SignalWorkflowExecution";
+
+fn complete() -> Completion {
+    Completion {
+        outcome: Some(Outcome::ResultJson(r#"{"a":1}"#.into())),
+        decision_id: "d".into(),
+        actor: "ann".into(),
+        ..Default::default()
+    }
+}
+
+fn ended(decision_id: &str) -> TaskRecord {
+    TaskRecord {
+        task: Some(task()),
+        status: "completed".into(),
+        result_json: r#"{"a":1}"#.into(),
+        decision_id: decision_id.into(),
+        ..Default::default()
+    }
+}
+
+fn accepted() -> Resolution {
+    Resolution { status: "accepted".into(), recorded: complete().to_settlement(), message: String::new() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_live_run_settles_the_decision() {
+    let (handoff, _, calls) = fake_handoff(FakeRegistry::default(), |_, number| match number {
+        0 => Say::Error(Status::resource_exhausted("busy")),
+        _ => resolution(&accepted()),
+    })
+    .await;
+    let resolved = handoff.resolve(&Viewer::Operator, "t", complete()).await.unwrap();
+    assert_eq!(resolved, Resolved::Accepted { recorded: complete().to_settlement().unwrap() });
+    assert_eq!((count(&calls, UPDATE), count(&calls, SIGNAL)), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_worker_the_decision_is_recorded() {
+    let silent = |name: &str, _| match name {
+        SIGNAL => Say::Message(vec![]),
+        "DescribeTaskQueue" => Say::Error(Status::unimplemented("old server")),
+        _ => Say::Nothing,
+    };
+    let (handoff, _, calls) = fake_handoff(FakeRegistry::default(), silent).await;
+    let begin = tokio::time::Instant::now();
+    let resolved = handoff.resolve(&Viewer::Operator, "t", complete()).await.unwrap();
+    assert_eq!(resolved, Resolved::Recorded { decision_id: "d".into() });
+    assert_eq!(begin.elapsed().as_secs(), handoff.config().resolve_timeout.as_secs());
+    assert_eq!(count(&calls, SIGNAL), 1);
+    // A server that knows that nobody polls makes it quicker.
+    let nobody = |name: &str, _| match name {
+        UPDATE => Say::Nothing,
+        _ => Say::Message(vec![]),
+    };
+    let (handoff, _, _) = fake_handoff(FakeRegistry::default(), nobody).await;
+    let begin = tokio::time::Instant::now();
+    let resolved = handoff.resolve(&Viewer::Operator, "t", complete()).await.unwrap();
+    assert!(matches!(resolved, Resolved::Recorded { .. }) && begin.elapsed().as_secs() < 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ended_task_answers_from_the_registry() {
+    for (decision_id, same) in [("d", true), ("another", false)] {
+        let registry = FakeRegistry::with_tasks([Some(ended(decision_id))]);
+        let (handoff, _, calls) = fake_handoff(registry, |_, _| Say::Nothing).await;
+        let resolved = handoff.resolve(&Viewer::Operator, "t", complete()).await.unwrap();
+        assert_eq!(matches!(resolved, Resolved::Accepted { .. }), same);
+        assert_eq!(matches!(resolved, Resolved::Duplicate { .. }), !same);
+        assert_eq!(calls.lock().unwrap().len(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_run_the_registry_has_the_last_word() {
+    let gone = |_: &str, _| Say::Error(Status::not_found("workflow execution already completed"));
+    let standing = |standing: Standing| {
+        let registry = FakeRegistry::default();
+        *registry.standing.lock().unwrap() = standing;
+        registry
+    };
+    let resolve = async |registry: FakeRegistry| {
+        let (handoff, _, _) = fake_handoff(registry, gone).await;
+        handoff.resolve(&Viewer::Operator, "t", complete()).await
+    };
+    let settled = Standing { settlement: complete().to_settlement(), ..Default::default() };
+    assert!(matches!(resolve(standing(settled)).await.unwrap(), Resolved::Accepted { .. }));
+    let kind = Some(decision::Kind::Complete(Default::default()));
+    let answered = Standing { decision: Some(Decision { kind }), ..Default::default() };
+    assert!(matches!(resolve(standing(answered)).await.unwrap(), Resolved::Invalid { .. }));
+    assert!(matches!(resolve(FakeRegistry::default()).await, Err(Error::RunGone { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_decide_finds_nothing() {
+    let (handoff, _, calls) = fake_handoff(FakeRegistry::default(), |_, _| Say::Nothing).await;
+    let buyer = Viewer::Buyer { scope: "acct".into(), principal: "p".into() };
+    let foreign = Viewer::Reviewer { scopes: vec!["other".into()] };
+    for (viewer, task_id) in [(&buyer, "t"), (&foreign, "t"), (&Viewer::Operator, "unknown")] {
+        assert_eq!(handoff.resolve(viewer, task_id, complete()).await.unwrap(), Resolved::NotFound);
+    }
+    assert_eq!(calls.lock().unwrap().len(), 0);
+}
+
+fn with(result: &str, decision_id: &str) -> Completion {
+    Completion {
+        outcome: Some(Outcome::ResultJson(result.into())),
+        decision_id: decision_id.into(),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn decisions_are_equal_by_outcome_and_the_same_by_id() {
+    let recorded = with(r#"{"media_buy_id":"m","price":1.0}"#, "first").to_settlement().unwrap();
+    let again = |result: &str, id: &str| verdict(recorded.clone(), &with(result, id));
+    let same = r#"{ "price": 1, "media_buy_id": "m" }"#;
+    assert_eq!(again(same, "first"), Resolved::Accepted { recorded: recorded.clone() });
+    assert_eq!(again(same, "second"), Resolved::Duplicate { recorded: recorded.clone() });
+    // The same id for another outcome is no acceptance of it.
+    assert_eq!(again(r#"{"media_buy_id":"other"}"#, "first"), Resolved::Conflict { recorded: recorded.clone() });
+    let cancel = Completion { outcome: Some(Outcome::Cancellation(Default::default())), ..Default::default() };
+    assert_eq!(verdict(recorded.clone(), &cancel), Resolved::Conflict { recorded });
+}
+
+#[test]
+fn a_decision_gets_an_id_and_is_checked() {
+    let prepared = prepare(with(r#"{"a":1}"#, "")).unwrap();
+    assert_eq!(prepared.decision_id.len(), 36);
+    for unusable in [
+        with("not json", "id"),
+        with(r#"{"a":1}"#, OUTCOME_UPDATE_ID),
+        with(r#"{"a":1}"#, "a\nb"),
+        with(r#"{"a":1}"#, &"x".repeat(256)),
+        with(&format!(r#"{{"a":"{}"}}"#, r#"\""#.repeat(499_990)), "escapes"),
+        Completion::default(),
+    ] {
+        assert!(!prepare(unusable).unwrap_err().is_empty());
+    }
+}

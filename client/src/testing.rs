@@ -1,0 +1,235 @@
+//! A registry and a Temporal that answer as a test says, and remember what they were asked.
+
+use crate::{Config, Handoff, temporal};
+use async_trait::async_trait;
+use futures::FutureExt;
+use handoff_proto::{
+    v1::{
+        AdcpError, Completion, Decision, HistoryEntry, Outcome, Progress, Resolution, Settlement, Standing, TaskRecord,
+        TaskRef, outcome,
+    },
+    wire::ListTasksRequest,
+};
+use handoff_store::{
+    Backend, Claim, ClaimView, Health, NewClaim, Observation, Reconciled, Registry, RegistryError, TaskPage, Viewer,
+};
+use prost::Message;
+use serde::Serialize;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex},
+};
+use temporalio_client::{
+    Client, ClientOptions, Connection, ConnectionOptions,
+    callback_based::{CallbackBasedGrpcService, GrpcSuccessResponse},
+};
+use temporalio_common::protos::temporal::api::{
+    common::v1::{Payload, Payloads},
+    enums::v1::UpdateWorkflowExecutionLifecycleStage,
+    update::v1 as update,
+    workflowservice::v1::{
+        ExecuteMultiOperationResponse, StartWorkflowExecutionResponse, UpdateWorkflowExecutionResponse,
+        execute_multi_operation_response::{Response, response},
+    },
+};
+use tonic::Status;
+
+type Result<T> = std::result::Result<T, RegistryError>;
+
+/// A registry whose answers were written down before; the last of each kind is repeated.
+#[derive(Default)]
+pub(crate) struct FakeRegistry {
+    pub(crate) claims: Mutex<VecDeque<Result<Claim>>>,
+    pub(crate) views: Mutex<VecDeque<Result<ClaimView>>>,
+    pub(crate) tasks: Mutex<VecDeque<Option<TaskRecord>>>,
+    pub(crate) standing: Mutex<Standing>,
+    pub(crate) unfinished: Mutex<Vec<Observation>>,
+    pub(crate) reconciled: Mutex<Vec<String>>,
+    pub(crate) claimed: Mutex<Vec<NewClaim>>,
+}
+
+impl FakeRegistry {
+    pub(crate) fn claiming(claims: impl IntoIterator<Item = Result<Claim>>) -> Self {
+        Self { claims: Mutex::new(claims.into_iter().collect()), ..Self::default() }
+    }
+
+    pub(crate) fn viewed(self, views: impl IntoIterator<Item = Result<ClaimView>>) -> Self {
+        Self { views: Mutex::new(views.into_iter().collect()), ..self }
+    }
+
+    pub(crate) fn with_tasks(tasks: impl IntoIterator<Item = Option<TaskRecord>>) -> Self {
+        Self { tasks: Mutex::new(tasks.into_iter().collect()), ..Self::default() }
+    }
+}
+
+#[async_trait]
+impl Registry for FakeRegistry {
+    async fn claim(&self, claim: &NewClaim) -> Result<Claim> {
+        self.claimed.lock().unwrap().push(claim.clone());
+        self.claims.lock().unwrap().pop_front().unwrap_or(Ok(Claim::New))
+    }
+
+    async fn claim_view(&self, _: &TaskRef) -> Result<ClaimView> {
+        self.views.lock().unwrap().pop_front().unwrap_or(Ok(ClaimView::InFlight))
+    }
+
+    async fn standing(&self, _: &TaskRef) -> Result<Standing> {
+        Ok(self.standing.lock().unwrap().clone())
+    }
+
+    async fn get(&self, _: &Viewer, _: &str, _: bool) -> Result<Option<TaskRecord>> {
+        let mut tasks = self.tasks.lock().unwrap();
+        if tasks.len() > 1 { Ok(tasks.pop_front().flatten()) } else { Ok(tasks.front().cloned().flatten()) }
+    }
+
+    async fn find(&self, viewer: &Viewer, task_id: &str) -> Result<Option<TaskRef>> {
+        let own = !matches!(viewer, Viewer::Reviewer { scopes } if !scopes.iter().any(|scope| scope == "acct"));
+        Ok((own && task_id == "t").then(task))
+    }
+
+    async fn unfinished(&self, _: i64, after: Option<&str>, _: u32) -> Result<Vec<Observation>> {
+        Ok(if after.is_none() { self.unfinished.lock().unwrap().clone() } else { vec![] })
+    }
+
+    async fn reconcile(&self, observed: &Observation, _: &AdcpError) -> Result<Reconciled> {
+        self.reconciled.lock().unwrap().push(observed.task.task_id.clone());
+        Ok(Reconciled::Settled)
+    }
+
+    async fn list(&self, _: &Viewer, request: &ListTasksRequest) -> Result<TaskPage> {
+        match request.pagination.cursor.as_deref() {
+            None => Ok(TaskPage { next_cursor: Some("next".into()), ..Default::default() }),
+            Some("next") => Ok(TaskPage::default()),
+            Some(_) => Err(RegistryError::InvalidCursor),
+        }
+    }
+
+    async fn update_progress(&self, _: &TaskRef, _: &Progress) -> Result<bool> {
+        Ok(true)
+    }
+
+    async fn record_decision(&self, _: &TaskRef, _: &Decision) -> Result<Standing> {
+        unreachable!()
+    }
+
+    async fn accept(&self, _: &TaskRef) -> Result<Standing> {
+        unreachable!()
+    }
+
+    async fn settle(&self, _: &TaskRef, _: &Completion) -> Result<Option<Settlement>> {
+        unreachable!()
+    }
+
+    async fn discard(&self, _: &TaskRef, _: &AdcpError) -> Result<Option<Settlement>> {
+        unreachable!()
+    }
+
+    async fn append_history(&self, _: &TaskRef, _: &[(String, HistoryEntry)]) -> Result<()> {
+        unreachable!()
+    }
+
+    async fn purgeable(&self, _: i64, _: u32) -> Result<Vec<TaskRef>> {
+        unreachable!()
+    }
+
+    async fn purge(&self, _: &TaskRef) -> Result<bool> {
+        unreachable!()
+    }
+
+    async fn health(&self) -> Result<Health> {
+        Ok(Health { backend: Backend::Sqlite, schema_version: 1 })
+    }
+
+    async fn close(&self) {}
+}
+
+/// The task that [`FakeRegistry::find`] finds.
+pub(crate) fn task() -> TaskRef {
+    TaskRef { task_id: "t".into(), scope: "acct".into(), principal: "p".into(), verb: "create_media_buy".into() }
+}
+
+/// What a fake Temporal answers to one call.
+pub(crate) enum Say {
+    /// These bytes.
+    Message(Vec<u8>),
+    /// This error.
+    Error(Status),
+    /// Nothing, ever.
+    Nothing,
+}
+
+/// The names and bodies of the calls that a fake Temporal got.
+pub(crate) type Calls = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
+/// A client whose Temporal answers the n-th call of a name with `answer(name, n)`, n from 0.
+pub(crate) async fn fake_temporal(answer: impl Fn(&str, usize) -> Say + Send + Sync + 'static) -> (Client, Calls) {
+    let calls = Calls::default();
+    let seen = calls.clone();
+    let service = CallbackBasedGrpcService {
+        callback: Arc::new(move |request| {
+            if request.rpc == "GetSystemInfo" {
+                return async { Ok(GrpcSuccessResponse { headers: Default::default(), proto: vec![] }) }.boxed();
+            }
+            let number = {
+                let mut seen = seen.lock().unwrap();
+                seen.push((request.rpc.clone(), request.proto.to_vec()));
+                seen.iter().filter(|(name, _)| *name == request.rpc).count() - 1
+            };
+            match answer(&request.rpc, number) {
+                Say::Message(proto) => async { Ok(GrpcSuccessResponse { headers: Default::default(), proto }) }.boxed(),
+                Say::Error(status) => async { Err(status) }.boxed(),
+                Say::Nothing => futures::future::pending().boxed(),
+            }
+        }),
+    };
+    let options = ConnectionOptions::new(url::Url::parse("http://fake:7233").unwrap())
+        .service_override(service)
+        .dns_load_balancing(None)
+        .build();
+    let connection = Connection::connect(options).await.unwrap();
+    let options = ClientOptions::new("default").data_converter(temporal::data_converter()).build();
+    (Client::new(connection, options).unwrap(), calls)
+}
+
+/// A client of both.
+pub(crate) async fn fake_handoff(
+    registry: FakeRegistry,
+    answer: impl Fn(&str, usize) -> Say + Send + Sync + 'static,
+) -> (Handoff, Arc<FakeRegistry>, Calls) {
+    let (temporal, calls) = fake_temporal(answer).await;
+    let registry = Arc::new(registry);
+    (Handoff::from_parts(temporal, registry.clone(), Config::default()), registry, calls)
+}
+
+/// The answer to Update-With-Start once the run has said this.
+pub(crate) fn told(kind: outcome::Kind) -> Say {
+    let start = StartWorkflowExecutionResponse { run_id: "run".into(), started: true, ..Default::default() };
+    let update = updated(&Outcome { kind: Some(kind) });
+    let responses = [response::Response::StartWorkflow(start), response::Response::UpdateWorkflow(update)];
+    let responses = responses.map(|response| Response { response: Some(response) }).to_vec();
+    Say::Message(ExecuteMultiOperationResponse { responses }.encode_to_vec())
+}
+
+/// The answer to the update `resolve`.
+pub(crate) fn resolution(resolution: &Resolution) -> Say {
+    Say::Message(updated(resolution).encode_to_vec())
+}
+
+fn updated<T: Serialize>(result: &T) -> UpdateWorkflowExecutionResponse {
+    let payload = Payload {
+        metadata: HashMap::from([("encoding".to_owned(), b"json/plain".to_vec())]),
+        data: serde_json::to_vec(result).unwrap(),
+        ..Default::default()
+    };
+    let value = update::outcome::Value::Success(Payloads { payloads: vec![payload] });
+    UpdateWorkflowExecutionResponse {
+        outcome: Some(update::Outcome { value: Some(value) }),
+        stage: UpdateWorkflowExecutionLifecycleStage::Completed.into(),
+        ..Default::default()
+    }
+}
+
+/// How often a call of this name was made.
+pub(crate) fn count(calls: &Calls, name: &str) -> usize {
+    calls.lock().unwrap().iter().filter(|(called, _)| called == name).count()
+}

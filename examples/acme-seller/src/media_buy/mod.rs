@@ -1,0 +1,67 @@
+//! Media buys: how they are made, changed and undone.
+
+mod create;
+mod ledger;
+mod update;
+
+pub use create::{CreateMediaBuy, create};
+pub(crate) use ledger::unreadable;
+pub use ledger::{Change, MediaBuy, Package, enter, enter_change, find, undo};
+pub use update::{UpdateMediaBuy, update};
+
+use crate::{Acme, catalog, plan};
+use handoff::prelude::*;
+
+/// The handler of `create_media_buy`.
+pub(crate) async fn create_media_buy(context: Context<Acme>, request: CreateMediaBuy) -> Result<Decision, AdcpError> {
+    let ext = request.ext.clone();
+    plan::decide(&context, &ext, async |acme, origin| create(acme, origin, request).await).await
+}
+
+/// The handler of `update_media_buy`.
+pub(crate) async fn update_media_buy(context: Context<Acme>, request: UpdateMediaBuy) -> Result<Decision, AdcpError> {
+    let ext = request.ext.clone();
+    plan::decide(&context, &ext, async |acme, origin| update(acme, origin, request).await).await
+}
+
+/// The protocol demands that a buy of only non-guaranteed products is answered at once.
+pub(crate) async fn answers_at_once(_: Context<Acme>, request: Value) -> bool {
+    only_non_guaranteed(&request)
+}
+
+/// Whether the request buys nothing that is guaranteed.
+pub fn only_non_guaranteed(request: &Value) -> bool {
+    let packages = request.get("packages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let products = packages.iter().filter_map(|package| package.get("product_id").and_then(Value::as_str));
+    !products.filter_map(catalog::find).any(catalog::Product::is_guaranteed)
+}
+
+pub(crate) fn amount(number: &serde_json::Number) -> f64 {
+    number.as_f64().unwrap_or_default()
+}
+
+/// A sum of money, without the decimals that it does not have.
+pub(crate) fn money(amount: f64) -> Value {
+    let cents = (amount * 100.0).round();
+    if cents % 100.0 == 0.0 { json!((cents / 100.0) as i64) } else { json!(cents / 100.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_guaranteed_product_makes_a_buy_one_that_may_wait() {
+        let buy = |products: &[&str]| json!({"packages": products.iter().map(|id| json!({"product_id": id})).collect::<Vec<_>>()});
+        assert!(only_non_guaranteed(&buy(&["acme_display_ron", "acme_video_ros"])));
+        assert!(!only_non_guaranteed(&buy(&["acme_display_ron", "acme_homepage_takeover"])));
+        assert!(only_non_guaranteed(&buy(&["nobody_sells_this"])), "refused at once");
+        assert!(only_non_guaranteed(&json!({})), "refused at once");
+    }
+
+    #[test]
+    fn money_keeps_its_cents_and_no_more() {
+        assert_eq!(money(1500.0), json!(1500));
+        assert_eq!(money(0.1 + 0.2), json!(0.3));
+    }
+}

@@ -1,0 +1,58 @@
+"""Where the tools of the tests are, for scripts/setup, scripts/env and scripts/with-services."""
+
+import hashlib
+import os
+import platform
+import sys
+from pathlib import Path
+
+SCRIPTS = Path(__file__).resolve().parent
+REPOSITORY = SCRIPTS.parent
+REQUIREMENTS = SCRIPTS / "requirements.txt"
+ADCP_REQUIREMENTS = SCRIPTS / "requirements-adcp.txt"
+DEV_SERVER_FLAGS = REPOSITORY / "deploy" / "temporal" / "dev-server.flags"
+
+ADCP_VERSION = "9.2.0"  # as in requirements-adcp.txt
+ADCP_SCHEMAS = "3.2"
+ADCP_VECTORS = "3.2.4"
+NEXTEST_VERSION = "0.9.143"
+DENY_VERSION = "0.20.2"
+
+CACHE = Path(
+    os.environ.get("HANDOFF_CACHE")
+    or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "handoff"
+).absolute()
+
+
+def _tools_directory():
+    # A virtual environment belongs to the interpreter that made it: another one gets its own.
+    key = REQUIREMENTS.read_bytes() + f"{sys.version_info[:2]} {sys.platform} {platform.machine()}".encode()
+    return CACHE / f"tools-{hashlib.sha256(key).hexdigest()[:12]}"
+
+
+TOOLS = _tools_directory()
+ADCP = CACHE / f"adcp-{ADCP_VERSION}"
+NEXTEST = CACHE / "cargo-tools" / f"cargo-nextest-{NEXTEST_VERSION}"
+DENY = CACHE / "cargo-tools" / f"cargo-deny-{DENY_VERSION}"
+
+PYTHON = TOOLS / "bin" / "python"
+TEMPORAL = TOOLS / "bin" / "temporal"
+POSTGRES = TOOLS / "postgres"
+
+
+def variables():
+    """The variables that the build and the tests read."""
+    return {
+        "HANDOFF_TEMPORAL_BIN": str(TEMPORAL),
+        "HANDOFF_POSTGRES_BIN": str(POSTGRES / "bin"),
+        "HANDOFF_PYTHON": str(PYTHON),
+        "HANDOFF_ADCP_SCHEMAS": str(ADCP / "schemas" / ADCP_SCHEMAS),
+        "HANDOFF_ADCP_VECTORS": str(ADCP / "vectors" / ADCP_VECTORS),
+        # Outside the clone, so that a fresh one finds its dependencies built.
+        "CARGO_TARGET_DIR": os.environ.get("CARGO_TARGET_DIR") or str(CACHE / "target"),
+    }
+
+
+def path_entries():
+    """Directories to put before PATH, for `cargo nextest` and `cargo deny`."""
+    return [str(tool / "bin") for tool in (NEXTEST, DENY) if tool.is_dir()]
