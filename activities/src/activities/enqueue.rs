@@ -22,7 +22,11 @@ impl Activities {
         };
         let request = Arc::new(RequestContext::new(&input, ctx.info().attempt));
         let body = serde_json::from_str(&handoff.input_json).unwrap_or_default();
-        let answer = guard::catch(&handoff.handler, &input, (handler.enqueue)(request, body)).await;
+        let answer = tokio::select! {
+            answer = guard::catch(&handoff.handler, &input, (handler.enqueue)(request, body)) => answer,
+            // Its time is up, or this worker's: dropped, so that a handler that hangs keeps neither slot nor worker.
+            () = ctx.cancelled() => return Err(ActivityError::cancelled()),
+        };
         let Ok(answer) = answer else { return Err(guard::panicked(&input)) };
         Ok(answer.unwrap_or_else(Acknowledgement::unable).into_message())
     }

@@ -51,10 +51,8 @@ pub async fn sync_creatives(acme: &Acme, origin: &Origin, request: SyncCreatives
     let creatives = &request.creatives;
     let sensitive = |creative: &Creative| creative.tags.iter().any(|tag| SENSITIVE.contains(&tag.as_str()));
     if request.dry_run {
-        return Ok(Plan::Complete(origin.result(json!({
-            "dry_run": true,
-            "creatives": creatives.iter().map(|creative| approved(&creative.creative_id, "created")).collect::<Vec<_>>(),
-        }))));
+        let results: Vec<Value> = creatives.iter().map(|creative| approved(&creative.creative_id, "created")).collect();
+        return Ok(Plan::Complete(origin.result(json!({"dry_run": true, "creatives": results}))));
     }
     if creatives.len() > acme.options.creatives_at_once || creatives.iter().any(sensitive) {
         let mut actions = Vec::new();

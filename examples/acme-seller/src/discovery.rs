@@ -61,7 +61,7 @@ pub struct Filters {
     pub channels: Vec<String>,
 }
 
-/// The handler of `get_products`. Curating takes its time: past the sync deadline the buyer gets the answer as a task's.
+/// The handler of `get_products`. Curating takes its time: past the sync deadline the buyer gets a task.
 pub(crate) async fn decide(context: Context<Acme>, request: GetProducts) -> Result<Decision, AdcpError> {
     let ext = request.ext.clone();
     plan::decide(&context, &ext, async |acme, origin| {

@@ -1,7 +1,7 @@
 //! Acme Media: a realistic AdCP 3.2 seller on Handoff, for the demo, the tests and the benchmarks.
 //!
-//! One module a business: each has plain functions that plan what to do about a request ([`Plan`]), and a thin handler that
-//! the engine calls. What Acme keeps goes to its [`OrderBook`], once, however often a handler is called.
+//! One module a business: each has plain functions that plan what to do about a request ([`Plan`]), and a thin handler
+//! that the engine calls. What Acme keeps goes to its [`OrderBook`], once, however often a handler is called.
 //!
 //! | verb | at once | by a task handler | by a reviewer |
 //! |---|---|---|---|

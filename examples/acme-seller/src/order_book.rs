@@ -1,7 +1,7 @@
 //! Acme's order book: what it keeps, one small file a record.
 //!
-//! Invariants: a record is written once, whole or not at all, and never changes; the first to write a key wins, whoever and
-//! however many try, in one process or several; what was said to be written survives the process and the machine.
+//! Invariants: a record is written once, whole or not at all, and never changes; the first to write a key wins, whoever
+//! and however many try, in one process or several; what was said to be written survives the process and the machine.
 //!
 //! ```text
 //! {data dir}/{ledger}/{key}.json   the records

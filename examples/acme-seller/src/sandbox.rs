@@ -4,9 +4,9 @@
 //!
 //! | knob | what it does |
 //! |---|---|
-//! | `arm` | `"task"` or `"workflow"`: a plan to complete at once goes to the back office, or to a reviewer, instead |
+//! | `arm` | `"task"` or `"workflow"`: a plan to complete at once goes to the back office, or to a reviewer, instead; what the plan recorded stays recorded |
 //! | `decide_delay_ms` | the verb handler takes this much longer |
-//! | `decide_panics` | the verb handler panics on attempts up to this one |
+//! | `decide_panics` | the verb handler panics on attempts up to this one; the first try of a quick handler counts as another attempt 1 |
 //! | `book_delay_ms` | booking a line, or a step of a chore, takes this long |
 //! | `fail_attempts` | attempts of the task handler up to this one fail, worth another attempt, after its first line |
 //! | `panic_attempts` | attempts of the task handler up to this one panic after its first line |

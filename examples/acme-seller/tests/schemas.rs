@@ -160,10 +160,25 @@ fn the_schemas_catch_mistakes_far_from_their_roots() {
     let products = completed(get_products(&origin("1"), &request("get_products.wholesale")));
     for (verb, validator, value, pointer) in [
         ("get_products", SCHEMAS.response("get_products"), products, "/products/0/pricing_options/0/currency"),
-        ("create_media_buy", SCHEMAS.request("create_media_buy"), request("create_media_buy.guaranteed"), "/brand/domain"),
-        ("create_media_buy", SCHEMAS.response("create_media_buy"), review("approve_insertion_order"), "/packages/1/package_id"),
+        (
+            "create_media_buy",
+            SCHEMAS.request("create_media_buy"),
+            request("create_media_buy.guaranteed"),
+            "/brand/domain",
+        ),
+        (
+            "create_media_buy",
+            SCHEMAS.response("create_media_buy"),
+            review("approve_insertion_order"),
+            "/packages/1/package_id",
+        ),
         ("create_media_buy", SCHEMAS.response("create_media_buy"), review("approve_insertion_order"), "/status"),
-        ("sync_creatives", SCHEMAS.request("sync_creatives"), request("sync_creatives.batch"), "/creatives/5/assets/image/url"),
+        (
+            "sync_creatives",
+            SCHEMAS.request("sync_creatives"),
+            request("sync_creatives.batch"),
+            "/creatives/5/assets/image/url",
+        ),
     ] {
         assert!(!validator.is_valid(&spoilt(value, pointer)), "{verb} without {pointer}");
     }

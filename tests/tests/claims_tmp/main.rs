@@ -4,6 +4,10 @@
 mod claims;
 #[path = "../it/decisions.rs"]
 mod decisions;
+#[path = "../it/lists.rs"]
+mod lists;
+#[path = "../it/workers_down.rs"]
+mod workers_down;
 
 /// Defines each test on both databases: `arms::sqlite::name` and `arms::postgres::name`.
 macro_rules! on_both_databases {

@@ -54,7 +54,8 @@ pub struct PackageRequest {
     pub creative_assignments: Vec<Value>,
 }
 
-/// Plans a media buy: an insertion order goes to a reviewer, guaranteed lines are booked one by one, and the rest is made now.
+/// Plans a media buy: an insertion order goes to a reviewer, guaranteed lines are booked one by one, the rest is made
+/// now.
 pub async fn create(acme: &Acme, origin: &Origin, request: CreateMediaBuy) -> Result<Plan, AdcpError> {
     let products = check(&request)?;
     let result = result(origin, &request);

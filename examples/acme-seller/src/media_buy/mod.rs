@@ -52,7 +52,10 @@ mod tests {
 
     #[test]
     fn one_guaranteed_product_makes_a_buy_one_that_may_wait() {
-        let buy = |products: &[&str]| json!({"packages": products.iter().map(|id| json!({"product_id": id})).collect::<Vec<_>>()});
+        let buy = |products: &[&str]| {
+            let packages: Vec<Value> = products.iter().map(|id| json!({"product_id": id})).collect();
+            json!({"packages": packages})
+        };
         assert!(only_non_guaranteed(&buy(&["acme_display_ron", "acme_video_ros"])));
         assert!(!only_non_guaranteed(&buy(&["acme_display_ron", "acme_homepage_takeover"])));
         assert!(only_non_guaranteed(&buy(&["nobody_sells_this"])), "refused at once");
