@@ -3,6 +3,8 @@
 //! A seller writes async functions that decide; [`Seller`] makes a binary of them. Everything a handler needs is in
 //! [`prelude`].
 
+/// For implementing the traits in [`seller`].
+pub use async_trait::async_trait;
 pub use handoff_activities::seller;
 pub use handoff_client as client;
 pub use handoff_proto as proto;
@@ -13,8 +15,9 @@ pub use handoff_worker::{Seller, Worker, WorkerSettings};
 pub mod prelude {
     pub use crate::Seller;
     pub use handoff_activities::seller::{
-        Acknowledgement, Context, Decision, DecisionDiscarded, Progress, ReviewOverdue, ReviewReminder, TaskCanceled,
-        TaskCompleted, TaskContext, TaskFailed, TaskRejected, enqueue, task, verb,
+        Acknowledgement, Context, Decision, DecisionDiscarded, Handler, Progress, RequestContext, ReviewOverdue,
+        ReviewReminder, TaskCanceled, TaskCompleted, TaskContext, TaskFailed, TaskRejected, TaskSummary, enqueue, task,
+        verb,
     };
     pub use handoff_proto::wire::{AdcpError, Recovery};
     pub use serde_json::{Value, json};

@@ -10,7 +10,7 @@ impl Activities {
         let task_input = guard::required(input.input, "input")?;
         let task = TaskSummary::new(&task_input);
         let dispatcher = &self.handlers.dispatcher;
-        let all_answered = match guard::required(input.condition, "condition")? {
+        let all_done = match guard::required(input.condition, "condition")? {
             Condition::ReviewReminder(reminder) => dispatcher.dispatch(ReviewReminder::new(task, &reminder)).await,
             Condition::ReviewOverdue(overdue) => dispatcher.dispatch(ReviewOverdue::new(task, &overdue)).await,
             Condition::Settled(settlement) => match Settled::new(task, settlement) {
@@ -20,6 +20,6 @@ impl Activities {
                 Settled::Canceled(canceled) => dispatcher.dispatch(canceled).await,
             },
         };
-        if all_answered { Ok(()) } else { Err(guard::panicked(&task_input)) }
+        if all_done { Ok(()) } else { Err(guard::panicked(&task_input)) }
     }
 }

@@ -17,7 +17,7 @@ pub struct RequestContext {
     pub task_id: String,
     /// The Temporal workflow id.
     pub workflow_id: String,
-    /// Which attempt this is, from 1.
+    /// Which attempt this is, from 1. A quick handler that was too slow is at 1 again when it is invoked the regular way.
     pub attempt: u32,
     /// The `context` object that the buyer sent.
     pub buyer_context: Option<Value>,

@@ -3,6 +3,7 @@
 use super::{Acknowledgement, AcknowledgementKind, Condition};
 use async_trait::async_trait;
 use futures::FutureExt;
+use handoff_proto::wire::AdcpError;
 use std::{
     any::{Any, TypeId},
     collections::HashMap,
@@ -13,7 +14,8 @@ use std::{
 /// Acts on a condition. May be called again for the same one, so that it needs to be idempotent by the condition's task id.
 #[async_trait]
 pub trait Handler<C: Condition>: Send + Sync + 'static {
-    /// Does what it does about the condition, and says whether.
+    /// Does what it does about the condition, and says whether. *Unable* with a transient error is asked again later, as is a
+    /// panic; any other *unable* is written to the log.
     async fn handle(&self, condition: C) -> Acknowledgement;
 }
 
@@ -57,23 +59,25 @@ impl Dispatcher {
         self.handlers.contains_key(&TypeId::of::<C>())
     }
 
-    /// Calls every handler; one that panics does not keep the others from being called. `false`: at least one panicked.
+    /// Calls every handler; one that fails does not keep the others from being called. `false`: at least one wants to be asked
+    /// again.
     pub(crate) async fn dispatch<C: Condition>(&self, condition: C) -> bool {
-        let mut all_answered = true;
+        let mut all_done = true;
         for slot in self.handlers.get(&TypeId::of::<C>()).into_iter().flatten() {
             let Some(Slot(handler)) = slot.downcast_ref::<Slot<C>>() else { continue };
             match AssertUnwindSafe(handler.handle(condition.clone())).catch_unwind().await {
                 Ok(answer) if answer.kind() == AcknowledgementKind::Unable => {
                     let errors: Vec<String> = answer.errors().iter().map(ToString::to_string).collect();
                     tracing::warn!(condition = C::NAME, ?errors, "a handler is unable to act");
+                    all_done &= !answer.errors().iter().any(AdcpError::is_transient);
                 }
                 Ok(_) => {}
                 Err(_) => {
                     tracing::error!(condition = C::NAME, "a handler panicked");
-                    all_answered = false;
+                    all_done = false;
                 }
             }
         }
-        all_answered
+        all_done
     }
 }

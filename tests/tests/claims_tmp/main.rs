@@ -2,6 +2,8 @@
 
 #[path = "../it/claims.rs"]
 mod claims;
+#[path = "../it/completion.rs"]
+mod completion;
 #[path = "../it/decisions.rs"]
 mod decisions;
 #[path = "../it/lists.rs"]

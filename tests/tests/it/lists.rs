@@ -1,6 +1,7 @@
 //! What buyers poll: `get_task_status`, `list_tasks` and the submitted envelope, as they are on the wire.
 
 use crate::on_both_databases;
+use futures::future::join_all;
 use handoff_client::{Answer, CallError, Caller, Resolved, Viewer};
 use handoff_proto::{
     v1::{Completion, Progress},
@@ -207,7 +208,8 @@ on_both_databases! {
 
     async fn the_submitted_envelope_does_not_tell_the_arms_apart(world: World) {
         let _worker = world.worker().await.unwrap();
-        for verb in ["create_media_buy", QUICK_VERB, "sync_creatives", "buy_products"] {
+        let verbs = ["create_media_buy", QUICK_VERB, "sync_creatives", "buy_products"];
+        join_all(verbs.map(async |verb| {
             let prompt = world.client(|config| config.sync_deadline = Duration::from_millis(100));
             let caller = Caller::new(SCOPE, PRINCIPAL);
             let promoted = json!({"arm": "complete", "hold": {"decide": format!("promoted-{verb}")}});
@@ -221,9 +223,7 @@ on_both_databases! {
                 (promoted_late, &prompt),
             ] {
                 let request = handoff_tests::request(&fresh_key(), lab).to_string();
-                let t = std::time::Instant::now();
                 answers.push(client.call(&caller, verb, request.as_bytes()).await.unwrap());
-                eprintln!("XX {verb} {request} {:?}", t.elapsed());
             }
             let bodies: HashSet<String> =
                 answers.iter().map(|answer| answer.body.to_string().replace(&answer.task_id, "TASK")).collect();
@@ -241,7 +241,8 @@ on_both_databases! {
             world.calls.open(&format!("late-{verb}"));
             // A promoted request ends as its decision says.
             world.reaches(&answers[3].task_id, TaskStatus::Completed).await;
-        }
+        }))
+        .await;
     }
 }
 
