@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn names_that_stand_for_nobody_are_refused() {
-        for scope in ["", "  ", "\u{a0}", "<unset>", " <account> ", "a\0b", "a\nb", &"x".repeat(513)] {
+        for scope in ["", "  ", "\u{a0}", "<unset>", " <account> ", "a\0b", "a\nb", &"x".repeat(MAX_SCOPE_BYTES + 1)] {
             let error = Caller::new(scope, "p").check().unwrap_err();
             assert_eq!(
                 (error.code.as_str(), error.field.as_deref()),
@@ -73,7 +73,7 @@ mod tests {
             );
             assert_eq!(Caller::new("a", scope).check().unwrap_err().code, "AUTH_MISSING", "{scope:?}");
         }
-        for scope in ["acct_1", "default", "a/b", "Käse & Söhne", "a < b > c", &"x".repeat(512)] {
+        for scope in ["acct_1", "default", "a/b", "Käse & Söhne", "a < b > c", &"x".repeat(MAX_SCOPE_BYTES)] {
             assert_eq!(Caller::new(scope, "p").check(), Ok(()), "{scope:?}");
         }
     }

@@ -5,7 +5,7 @@
 
 use crate::{
     json,
-    limits::{MAX_ENCODED_BYTES, MAX_RESULT_BYTES, MAX_TEXT_BYTES},
+    limits::{MAX_DECISION_ID_BYTES, MAX_ENCODED_BYTES, MAX_RESULT_BYTES, MAX_TEXT_BYTES},
     payload::{self, Encoding},
     v1::{self, completion::Outcome},
     wire::AdcpError,
@@ -55,11 +55,13 @@ pub fn from_json(text: &[u8], intent: Intent) -> Result<v1::Completion, InvalidC
 
 /// Checks content that every form must satisfy.
 pub fn check(completion: v1::Completion) -> Result<v1::Completion, InvalidCompletion> {
-    for (name, text) in
-        [("decision_id", &completion.decision_id), ("actor", &completion.actor), ("reason", &completion.reason)]
-    {
-        if text.len() > MAX_TEXT_BYTES {
-            return Err(invalid(format!("{name} has {} bytes, at most {MAX_TEXT_BYTES} are allowed", text.len())));
+    for (name, text, limit) in [
+        ("decision_id", &completion.decision_id, MAX_DECISION_ID_BYTES),
+        ("actor", &completion.actor, MAX_TEXT_BYTES),
+        ("reason", &completion.reason, MAX_TEXT_BYTES),
+    ] {
+        if text.len() > limit {
+            return Err(invalid(format!("{name} has {} bytes, at most {limit} are allowed", text.len())));
         }
     }
     match &completion.outcome {

@@ -12,8 +12,12 @@ pub const MAX_JSON_DEPTH: usize = 64;
 /// The longest actor, reason, decision id or message of a completion, in bytes.
 pub const MAX_TEXT_BYTES: usize = 4_096;
 
-/// The longest account or principal name, in bytes: they are part of workflow ids, which Temporal limits to 1,000.
-pub const MAX_SCOPE_BYTES: usize = 512;
+/// The longest account or principal name, in bytes. An account is part of a workflow id, for which Temporal's SQL persistence
+/// has 255.
+pub const MAX_SCOPE_BYTES: usize = 200;
+
+/// The longest decision id, in bytes: it is also the id of an update.
+pub const MAX_DECISION_ID_BYTES: usize = 255;
 
 /// The largest encoded input or output of an activity, in bytes: JSON text inside JSON grows by its escapes.
 pub const MAX_ENCODED_BYTES: usize = 1_800_000;

@@ -9,7 +9,9 @@ A signal is durable and says nothing; the update answers once the task is settle
 
 import asyncio
 import json
+import os
 import sys
+import traceback
 
 from temporalio.client import Client
 
@@ -27,4 +29,13 @@ async def main(address: str, namespace: str, workflow_id: str, way: str, name: s
 if __name__ == "__main__":
     if len(sys.argv) != 7:
         sys.exit(__doc__)
-    asyncio.run(main(*sys.argv[1:]))
+    status = 0
+    try:
+        asyncio.run(main(*sys.argv[1:]))
+    except Exception:
+        traceback.print_exc()
+        status = 1
+    # temporalio's native threads may still let go of Python objects while the interpreter is torn down, which now and then
+    # crashes a program that ends right after its last call (temporalio/sdk-python#300). So it is not torn down.
+    sys.stdout.flush()
+    os._exit(status)

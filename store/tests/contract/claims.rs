@@ -193,14 +193,14 @@ pub(crate) async fn what_no_database_can_store_is_refused(database: Arc<Database
     refused(|claim| claim.idempotency_key = Some("k".repeat(10_000)), "idempotency_key").await;
     refused(|claim| claim.idempotency_key = Some(String::new()), "idempotency_key").await;
     refused(|claim| claim.task.scope = String::new(), "task.scope").await;
-    refused(|claim| claim.task.scope = "s".repeat(513), "task.scope").await;
+    refused(|claim| claim.task.scope = "s".repeat(MAX_SCOPE_BYTES + 1), "task.scope").await;
     refused(|claim| claim.task.principal = "p\0".into(), "task.principal").await;
     refused(|claim| claim.task.task_id = String::new(), "task.task_id").await;
     refused(|claim| claim.context_json = Some("\0".into()), "context").await;
     // The longest that is allowed fits every index.
     let mut longest = claim_of(&new_task(), Some(&"k".repeat(512)));
-    longest.task.scope = "s".repeat(512);
-    longest.task.principal = "p".repeat(512);
+    longest.task.scope = "s".repeat(MAX_SCOPE_BYTES);
+    longest.task.principal = "p".repeat(MAX_SCOPE_BYTES);
     assert_eq!(registry.claim(&longest).await.unwrap(), Claim::New);
     registry.record_decision(&longest.task, &to_task()).await.unwrap();
     registry.close().await;

@@ -30,32 +30,31 @@ const SLACK: Duration = Duration::from_secs(3);
 on_both_databases! {
     async fn the_same_request_in_flight_attaches(world: World) {
         let _worker = world.worker().await.unwrap();
-        let lab = json!({"arm": "complete", "hold": {"decide": "g"}});
-        let key = fresh_key();
-        let first_request = with_context(&key, &lab, json!({"call": 1}));
-        let second_request = with_context(&key, &lab, json!({"call": 2}));
-        let first = world.send(REGULAR_VERB, &first_request);
-        let second = async {
-            let task_id = world.called_for("decide").await;
-            let attached = world.send(REGULAR_VERB, &second_request);
-            let released = async {
-                // It attaches too, and is told within its own budget that there is no answer yet.
-                is_unavailable(&world, REGULAR_VERB, &second_request).await;
-                assert_eq!(world.calls.of("decide", &task_id), ["1"]);
-                world.calls.open("g");
+        for (arm, held) in [("complete", "decide"), ("workflow", "review")] {
+            let lab = json!({"arm": arm, "hold": {held: held}});
+            let key = fresh_key();
+            let request_with = |context: Value| with_context(&key, &lab, context);
+            let (first_request, second_request) = (request_with(json!({"call": 1})), request_with(json!({"call": 2})));
+            let first = world.send(REGULAR_VERB, &first_request);
+            let second = async {
+                world.called_for(held).await;
+                let attached = world.send(REGULAR_VERB, &second_request);
+                let released = async {
+                    // It attaches too, and is told within its own budget that there is no answer yet.
+                    is_unavailable(&world, REGULAR_VERB, &second_request).await;
+                    world.calls.open(held);
+                };
+                futures::join!(attached, released).0
             };
-            futures::join!(attached, released).0
-        };
-        let (first, second) = futures::join!(first, second);
-        let (first, second) = (first.unwrap(), second.unwrap());
-        assert_eq!(first.body, json!({
-            "status": "completed",
-            "media_buy_id": format!("mb_{}", first.task_id),
-            "ext": {"filler": ""},
-            "context": {"call": 1},
-        }));
-        is_replay(&first, &second, json!({"call": 2}));
-        assert_eq!(world.calls.tasks("decide"), [first.task_id]);
+            let (first, second) = futures::join!(first, second);
+            let (first, second) = (first.unwrap(), second.unwrap());
+            assert_eq!(first.status, if arm == "complete" { "completed" } else { "submitted" });
+            assert_eq!(first.body["context"], json!({"call": 1}));
+            assert_eq!(first.body.get("replayed"), None);
+            is_replay(&first, &second, json!({"call": 2}));
+            assert_eq!(world.calls.of("decide", &first.task_id), ["1"]);
+        }
+        assert_eq!(world.calls.tasks("decide").len(), 2);
     }
 
     async fn an_answered_key_is_answered_again_whatever_became_of_the_task(world: World) {
@@ -196,12 +195,19 @@ on_both_databases! {
         let _worker = world.worker().await.unwrap();
         let body = request(&fresh_key(), json!({"arm": "complete"})).to_string();
         let mut tasks = HashSet::new();
-        for (scope, principal) in [(SCOPE, PRINCIPAL), ("acct_other", PRINCIPAL), (SCOPE, "agent.other.example")] {
+        let longest = "x".repeat(512);
+        for (scope, principal) in [
+            (SCOPE, PRINCIPAL),
+            ("acct_other", PRINCIPAL),
+            (SCOPE, "agent.other.example"),
+            ("Käse & Söhne / 東京", "agent/100%"),
+            (&longest, &longest),
+        ] {
             let answer = world.handoff.call(&Caller::new(scope, principal), REGULAR_VERB, body.as_bytes()).await.unwrap();
             assert!(!answer.replayed, "{scope} {principal}");
             tasks.insert(answer.task_id);
         }
-        assert_eq!(tasks.len(), 3);
+        assert_eq!(tasks.len(), 5);
     }
 
     async fn fifty_calls_with_one_key_are_one_execution(world: World) {

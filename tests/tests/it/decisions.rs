@@ -3,7 +3,7 @@
 use crate::on_both_databases;
 use chrono::Utc;
 use futures::future::join_all;
-use handoff_client::{CallError, ProgressReport, Resolved, Viewer};
+use handoff_client::{Answer, CallError, Caller, ProgressReport, Resolved, Viewer};
 use handoff_proto::{
     convert::to_datetime,
     errors,
@@ -12,6 +12,7 @@ use handoff_proto::{
 };
 use handoff_tests::{PRINCIPAL, SCOPE, World, decision, lab::QUICK_VERB};
 use serde_json::json;
+use std::time::Duration;
 
 const VERB: &str = "create_media_buy";
 
@@ -148,6 +149,46 @@ on_both_databases! {
             let recorded = accepted(resolved);
             is_the_end(&world, &answer.unwrap().task_id, &recorded).await;
         }
+    }
+
+    async fn a_decision_that_the_seller_forestalls_leaves_a_trace(world: World) {
+        let _worker = world.worker().await.unwrap();
+        // Submitted at the sync deadline, while the seller still decides.
+        let prompt = world.client(|config| config.sync_deadline = Duration::from_millis(100));
+        let lab = json!({"arm": "complete", "hold": {"decide": "g"}});
+        let request = handoff_tests::request(&handoff_tests::fresh_key(), lab).to_string();
+        let answer = prompt.call(&Caller::new(SCOPE, PRINCIPAL), VERB, request.as_bytes()).await.unwrap();
+        assert_eq!(answer.status, "submitted");
+        let hasty = world.client(|config| config.resolve_timeout = Duration::from_millis(500));
+        let told = hasty.resolve(&Viewer::Operator, &answer.task_id, approval("by the desk")).await.unwrap();
+        assert!(matches!(told, Resolved::Recorded { .. }), "{told:?}");
+        world.calls.open("g");
+        world.closed(&answer.task_id).await;
+        let task = world.task(&answer.task_id).await.unwrap();
+        assert!(task.result_json.contains(&format!("mb_{}", answer.task_id)), "{}", task.result_json);
+        // The desk was told that its decision is recorded: what became of it has to be found somewhere.
+        let told = hasty.resolve(&Viewer::Operator, &answer.task_id, approval("by the desk")).await.unwrap();
+        assert!(matches!(told, Resolved::Conflict { .. }), "{told:?}");
+        let events: Vec<&str> = task.history.iter().map(|entry| entry.event.as_str()).collect();
+        assert!(events.contains(&"signal_dropped"), "{events:?}");
+    }
+
+    async fn one_decision_id_for_two_decisions_is_a_conflict(world: World) {
+        let _worker = world.worker().await.unwrap();
+        let task_id = waiting(&world).await;
+        let one = Completion { decision_id: "d".into(), ..approval("one") };
+        let other = Completion { decision_id: "d".into(), ..denial() };
+        let (told_one, told_other) =
+            futures::join!(resolve(&world, &task_id, one), resolve(&world, &task_id, other));
+        let recorded = match (told_one, told_other) {
+            (Resolved::Accepted { recorded }, Resolved::Conflict { recorded: named })
+            | (Resolved::Conflict { recorded: named }, Resolved::Accepted { recorded }) => {
+                assert_eq!(recorded, named);
+                recorded
+            }
+            told => panic!("{told:?}"),
+        };
+        is_the_end(&world, &task_id, &recorded).await;
     }
 
     async fn a_cancellation_before_the_wait_is_applied(world: World) {
@@ -329,7 +370,7 @@ async fn decide_early(
     lab: serde_json::Value,
     held: &str,
     completion: Completion,
-) -> (Result<handoff_client::Answer, CallError>, Resolved) {
+) -> (Result<Answer, CallError>, Resolved) {
     let before = world.calls.tasks(held).len();
     let asked = world.call(VERB, lab);
     let decided = async {

@@ -1,0 +1,54 @@
+# Every target that builds or runs something does so in the environment of scripts/env, on the tools of scripts/setup.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+in_environment = eval "$$(scripts/env)" &&
+nextest_profile := $(if $(CI),ci,default)
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: setup
+setup: ## Install the tools of the tests into a cache directory (the others do this by themselves)
+	@scripts/setup
+
+# Programs and tests in one go: built apart, their dependencies would differ in features, and be built twice.
+.PHONY: build
+build: setup ## Build the programs and the tests
+	@$(in_environment) cargo build --locked --workspace --bins --tests
+
+# The tests of the documentation need no servers. The others come last, so that the output ends with their summary.
+.PHONY: test
+test: build ## Run all tests, beside a PostgreSQL and a Temporal server made for them
+	@$(in_environment) cargo test --locked --workspace --doc --quiet
+	@$(in_environment) scripts/with-services \
+		cargo nextest run --locked --workspace --profile $(nextest_profile)
+
+.PHONY: lint
+lint: ## Check format, Clippy, documentation, dependencies, and what is in git
+	@scripts/setup --lint
+	@scripts/check-tree
+	@$(in_environment) cargo fmt --all --check
+	@$(in_environment) cargo clippy --locked --workspace --all-targets -- -D warnings
+	@$(in_environment) RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	@$(in_environment) cargo fetch --locked && cargo deny --log-level error --offline check bans licenses sources
+
+.PHONY: fmt
+fmt: ## Format the code
+	@cargo fmt --all
+
+.PHONY: demo
+demo: build ## Run the whole story by itself
+	@$(in_environment) scripts/demo
+
+.PHONY: dev
+dev: build ## Run everything on this machine, until Ctrl-C
+	@$(in_environment) "$$CARGO_TARGET_DIR/debug/acme-seller" dev
+
+.PHONY: clean
+clean: ## Remove what was built; the tools stay
+	@$(in_environment) cargo clean
