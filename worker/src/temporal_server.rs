@@ -61,7 +61,7 @@ impl TemporalServer {
         let log = std::fs::File::create(&options.log)
             .with_context(|| format!("{} can't be written", options.log.display()))?;
         let mut command = Command::new(&binary);
-        command.args(["server", "start-dev", "--ip", "127.0.0.1", "--log-level", "warn"]);
+        command.args(["server", "start-dev", "--ip", "127.0.0.1"]);
         command.arg("--port").arg(address.port().to_string());
         match ui {
             Some(ui) => command.arg("--ui-port").arg(ui.port().to_string()),

@@ -1,6 +1,7 @@
 //! Idempotency keys.
 
 use crate::{database::Database, support::*};
+use handoff_proto::limits::MAX_SCOPE_BYTES;
 use handoff_store::{Answer, Claim, ClaimView, NewClaim, RegistryError};
 use std::{sync::Arc, time::Duration};
 

@@ -5,6 +5,7 @@ use futures::future::join_all;
 use handoff_client::{Answer, CallError, Caller, Handoff, ReconcileAction};
 use handoff_proto::{
     TaskId, errors, json as wire_json,
+    limits::MAX_SCOPE_BYTES,
     v1::TaskRef,
     wire::{AdcpError, Recovery, TaskStatus},
 };
@@ -195,7 +196,7 @@ on_both_databases! {
         let _worker = world.worker().await.unwrap();
         let body = request(&fresh_key(), json!({"arm": "complete"})).to_string();
         let mut tasks = HashSet::new();
-        let longest = "x".repeat(512);
+        let longest = "x".repeat(MAX_SCOPE_BYTES);
         for (scope, principal) in [
             (SCOPE, PRINCIPAL),
             ("acct_other", PRINCIPAL),
