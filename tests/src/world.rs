@@ -115,13 +115,9 @@ impl World {
             shutdown_grace: Duration::from_secs(2),
             ..WorkerSettings::default()
         };
-        InProcessWorker::start(
-            self.temporal_client.clone(),
-            self.registry.clone(),
-            handlers(self.calls.clone()),
-            settings,
-        )
-        .await
+        // A registry of its own: a pool's connections end with the runtime that opened them, and the worker's ends first.
+        let registry = handoff_store::connect(&self.config.registry_url, self.config.registry_options()).await?;
+        InProcessWorker::start(self.temporal_client.clone(), registry, handlers(self.calls.clone()), settings).await
     }
 
     /// A lab seller's worker as a process.

@@ -101,7 +101,12 @@ impl Activities {
                 refuse(error)
             }
         };
-        Ok(match guard::oversize(&decision) {
+        let oversize = match &decision.kind {
+            // Its handler's activity is given the request, too.
+            Some(Kind::HandoffToTask(_) | Kind::HandoffToWorkflow(_)) => guard::oversize(&(&decision, input)),
+            _ => guard::oversize(&decision),
+        };
+        Ok(match oversize {
             Some(size) => refuse(errors::result_too_large(size, handoff_proto::limits::MAX_ENCODED_BYTES)),
             None => decision,
         })
@@ -186,7 +191,7 @@ fn is_over(standing: &Standing) -> bool {
 }
 
 fn refuse(error: AdcpError) -> v1::Decision {
-    v1::Decision { kind: Some(Kind::Refuse(error.into())) }
+    v1::Decision { kind: Some(Kind::Refuse(guard::carried(error.into()))) }
 }
 
 fn request_of(input: &TaskInput, attempt: u32) -> (Arc<RequestContext>, Value) {

@@ -28,6 +28,13 @@ impl Activities {
             () = ctx.cancelled() => return Err(ActivityError::cancelled()),
         };
         let Ok(answer) = answer else { return Err(guard::panicked(&input)) };
-        Ok(answer.unwrap_or_else(Acknowledgement::unable).into_message())
+        let answer = answer.unwrap_or_else(Acknowledgement::unable).into_message();
+        Ok(match guard::oversize(&answer) {
+            Some(size) => {
+                let error = errors::result_too_large(size, handoff_proto::limits::MAX_ENCODED_BYTES);
+                v1::Acknowledgement { kind: answer.kind, errors: vec![error.into()], ..Default::default() }
+            }
+            None => answer,
+        })
     }
 }

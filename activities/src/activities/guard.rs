@@ -29,7 +29,7 @@ pub(super) fn try_again(error: &AdcpError) -> ActivityError {
     ActivityError::application(
         ApplicationFailure::builder(BoxedMessage::from(error.code.clone()))
             .type_name(error.code.clone())
-            .details(error.clone())
+            .details(carried(error.clone()))
             .build(),
     )
 }
@@ -56,6 +56,14 @@ pub(super) fn required<T>(field: Option<T>, name: &str) -> Result<T, ActivityErr
         ApplicationFailureOf { code: "INPUT", message: format!("the activity's input has no {name}"), hopeless: true }
             .into_error()
     })
+}
+
+/// An error that Temporal will store, and another in its place if it is too large.
+pub(super) fn carried(error: AdcpError) -> AdcpError {
+    match oversize(&error) {
+        Some(size) => errors::result_too_large(size, MAX_ENCODED_BYTES).into(),
+        None => error,
+    }
 }
 
 /// The size of a message as Temporal will store it, if that is too large.

@@ -7,6 +7,7 @@
 //! - `steps`; `fails`: attempts of `work` that fail, with `recovery`
 //! - `review`: wilco, roger, unable, error
 //! - `deadline_ms`, `remind_ms`, `escalate_ms`, `at_once`
+//! - `error_bytes`: of the details of every error
 //! - `result`: any value; or `result_json`, its text; or `result_bytes` times `filler`
 
 use super::{Calls, calls::die};
@@ -76,7 +77,8 @@ async fn decide(context: Context<Calls>, request: Value) -> Result<Decision, Adc
             })
         }
         "refuse" => {
-            Err(AdcpError::correctable("BUDGET_TOO_LOW", "The budget is too low.").field("total_budget.amount"))
+            let error = AdcpError::correctable("BUDGET_TOO_LOW", "The budget is too low.");
+            Err(detailed(error.field("total_budget.amount"), &lab))
         }
         _ => Ok(Decision::complete(result(&lab, &context.task_id))),
     }
@@ -89,8 +91,8 @@ async fn work(context: TaskContext<Calls>, input: Value) -> Result<Value, AdcpEr
     if context.attempt <= fails {
         let message = "The order system is away.";
         return Err(match lab["recovery"].as_str() {
-            Some("transient") => AdcpError::transient("SERVICE_UNAVAILABLE", message),
-            _ => AdcpError::correctable("POLICY_VIOLATION", message),
+            Some("transient") => detailed(AdcpError::transient("SERVICE_UNAVAILABLE", message), &lab),
+            _ => detailed(AdcpError::correctable("POLICY_VIOLATION", message), &lab),
         });
     }
     let steps = u32::try_from(lab["steps"].as_u64().unwrap_or(0)).unwrap_or(0);
@@ -125,7 +127,7 @@ async fn review(context: Context<Calls>, input: Value) -> Result<Acknowledgement
         "unable" => {
             Ok(Acknowledgement::unable(AdcpError::transient("RATE_LIMITED", "The desk is full.").retry_after(30)))
         }
-        "error" => Err(AdcpError::correctable("POLICY_VIOLATION", "The desk does not take this.")),
+        "error" => Err(detailed(AdcpError::correctable("POLICY_VIOLATION", "The desk does not take this."), &lab)),
         "slow_once" if context.attempt == 1 => {
             std::future::pending::<()>().await;
             Ok(Acknowledgement::wilco())
@@ -163,6 +165,13 @@ fn result(lab: &Value, task_id: &str) -> Value {
     let bytes = usize::try_from(lab["result_bytes"].as_u64().unwrap_or(0)).unwrap_or(0);
     let filler = lab["filler"].as_str().unwrap_or("x").repeat(bytes);
     json!({"media_buy_id": format!("mb_{task_id}"), "ext": {"filler": filler}})
+}
+
+fn detailed(error: AdcpError, lab: &Value) -> AdcpError {
+    match lab["error_bytes"].as_u64().and_then(|bytes| usize::try_from(bytes).ok()) {
+        Some(bytes) => error.details(json!({"filler": "x".repeat(bytes)})),
+        None => error,
+    }
 }
 
 fn millis(value: &Value) -> Option<Duration> {

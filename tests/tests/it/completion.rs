@@ -194,8 +194,8 @@ on_both_databases! {
         };
         assert_eq!(listed(&[]).await, [other.clone(), task_id.clone()]);
         assert_eq!(listed(&["--ascending"]).await, [task_id.clone(), other.clone()]);
-        assert_eq!(listed(&["--status", "completed"]).await, [task_id.clone()]);
-        assert_eq!(listed(&["--verb", "sync_creatives"]).await, [other.clone()]);
+        assert_eq!(listed(&["--status", "completed"]).await, std::slice::from_ref(&task_id));
+        assert_eq!(listed(&["--verb", "sync_creatives"]).await, std::slice::from_ref(&other));
         assert_eq!(listed(&["--account", SCOPE, "--principal", PRINCIPAL, "--limit", "1"]).await, [other]);
         assert_eq!(listed(&["--account", "acct_other"]).await, [""; 0]);
     }

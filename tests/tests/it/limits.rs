@@ -19,8 +19,7 @@ use serde_json::{Value, json};
 const VERB: &str = "create_media_buy";
 
 /// Numbers that a double would change, keys out of order, escapes.
-const EXACT: &str =
-    r#"{"z":1.10,"a":12345678901234567890123,"e":1e+2,"m":-0.000,"text":"\"quoted\" \\ é 😀","nested":{"y":[1.0],"b":null}}"#;
+const EXACT: &str = r#"{"z":1.10,"a":12345678901234567890123,"e":1e+2,"m":-0.000,"text":"\"quoted\" \\ é 😀","nested":{"y":[1.0],"b":null}}"#;
 
 /// So many quotes in a result need twice their number of bytes as JSON, and four times when Temporal carries them: just
 /// below what is allowed.
@@ -134,7 +133,7 @@ async fn sqlite_a_request_that_can_not_be_taken_is_refused_before_anything_is_cl
         ("too large", "at most 1000000 are allowed", json!("x".repeat(1_000_000))),
         ("too large once it is escaped", "too large", json!("\"".repeat(480_000))),
         ("too deep", "nested deeper than 64 levels", nested(70)),
-        ("far too deep", "recursion limit", nested(5_000)),
+        ("far too deep", "recursion limit", nested(200)),
     ] {
         let key = fresh_key();
         let mut unusable = request(&key, json!({}));
@@ -178,6 +177,33 @@ async fn sqlite_a_result_that_can_not_be_kept_is_refused_and_fails_a_task() {
     worker.stop().await;
 }
 
+/// An error is an answer, too. One that can't be carried must not keep the request from its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_an_error_that_is_too_large_ends_the_request_all_the_same() {
+    let world = World::new(Kind::Sqlite).await.unwrap();
+    let worker = world.worker().await.unwrap();
+    let refusing = json!({"arm": "refuse", "error_bytes": 2_500_000});
+    let unable = json!({"arm": "workflow", "review": "error", "error_bytes": 2_500_000});
+    for (verb, lab, code) in [
+        (VERB, &refusing, "BUDGET_TOO_LOW"),
+        (QUICK_VERB, &refusing, "BUDGET_TOO_LOW"),
+        (VERB, &unable, "POLICY_VIOLATION"),
+    ] {
+        let (task_id, answer) = world.begin(verb, &request(&fresh_key(), lab.clone())).await;
+        let error = refused(answer.await.unwrap());
+        assert!([code, errors::RESULT_TOO_LARGE].contains(&error.code.as_str()), "{verb}: {}", error.code);
+        world.closed(&task_id).await;
+    }
+    for (recovery, code) in [("correctable", "POLICY_VIOLATION"), ("transient", "SERVICE_UNAVAILABLE")] {
+        let lab = json!({"arm": "task", "fails": 9, "recovery": recovery, "error_bytes": 2_500_000});
+        let task_id = world.submit(VERB, lab).await;
+        let error = world.reaches(&task_id, TaskStatus::Failed).await.error.unwrap();
+        assert!([code, errors::RESULT_TOO_LARGE].contains(&error.code.as_str()), "{recovery}: {}", error.code);
+        world.closed(&task_id).await;
+    }
+    worker.stop().await;
+}
+
 fn exact() -> Value {
     serde_json::from_str(EXACT).unwrap()
 }
@@ -188,7 +214,6 @@ fn inner(object: &str) -> &str {
 }
 
 fn nested(depth: usize) -> Value {
-    // Dropping a value this deep recurses too, but far less than parsing it may.
     (0..depth).fold(Value::Null, |inner, _| json!([inner]))
 }
 

@@ -84,7 +84,7 @@ on_both_databases! {
     }
 
     async fn a_cursor_belongs_to_one_query_and_one_buyer(world: World) {
-        Tasks::prepare(&world).await;
+        let _tasks = Tasks::prepare(&world).await;
         let first = list(&world, &json!({"pagination": {"max_results": 1}})).await;
         let cursor = first["pagination"]["cursor"].as_str().unwrap();
         let with = |cursor: &str, more: Value| {

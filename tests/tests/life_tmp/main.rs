@@ -1,9 +1,11 @@
 //! Temporary: the modules of `it` that are being written.
 
-#[path = "../it/signals.rs"]
-mod signals;
+#[path = "../it/histories.rs"]
+mod histories;
 #[path = "../it/limits.rs"]
 mod limits;
+#[path = "../it/signals.rs"]
+mod signals;
 #[path = "../it/timers.rs"]
 mod timers;
 

@@ -5,8 +5,10 @@ use crate::{Port, ServerOptions, TemporalServer, WorkerSettings};
 use anyhow::Result;
 use clap::Args;
 use handoff_activities::seller::Handlers;
-use handoff_client::{Config, DEFAULT_REGISTRY_URL};
-use std::{io::Write, path::PathBuf};
+use handoff_client::{CheckStatus, Config, DEFAULT_REGISTRY_URL};
+use std::{io::Write, path::PathBuf, time::Duration};
+
+const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where the development environment lives.
 #[derive(Args, Clone, Debug)]
@@ -66,17 +68,33 @@ async fn serve(
         return Ok(super::told_to_stop().await?);
     }
     let worker = worker::connect(config, handlers, &settings).await?;
-    announce(name, config, server, &format!("this process, on task queue {}", settings.task_queue))?;
     let stop = worker.shutdown_handle();
     let running = worker.run();
     tokio::pin!(running);
+    let up = async {
+        wait_until_healthy(config).await;
+        announce(name, config, server, &format!("this process, on task queue {}", settings.task_queue))?;
+        anyhow::Ok(super::told_to_stop().await?)
+    };
     tokio::select! {
         ended = &mut running => return ended,
-        told = super::told_to_stop() => told?,
+        told = up => told?,
     }
     eprintln!("{name}: stopping.");
     stop();
     running.await
+}
+
+// The worker's pollers need a moment to be known to the server. What is still wrong after that is for `handoff doctor` to say.
+async fn wait_until_healthy(config: &Config) {
+    let give_up = tokio::time::Instant::now() + HEALTH_PATIENCE;
+    while tokio::time::Instant::now() < give_up {
+        let checks = handoff_client::doctor(config).await;
+        if checks.iter().all(|check| check.status != CheckStatus::Fail) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 fn announce(name: &str, config: &Config, server: &TemporalServer, worker: &str) -> Result<()> {

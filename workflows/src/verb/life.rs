@@ -161,7 +161,9 @@ impl Life<'_> {
             .retry_policy(steps::retry(Duration::from_secs(1), Duration::from_secs(300)))
             .cancellation_token(WorkflowCancellationToken::new())
             .build();
-        let input = v1::NotifyInput { input: Some(self.input.clone()), condition: Some(condition) };
+        // Without the request, which no condition shows: with a large result it would not fit.
+        let input = v1::TaskInput { request_json: String::new(), ..self.input.clone() };
+        let input = v1::NotifyInput { input: Some(input), condition: Some(condition) };
         // A handler that can't be reached must not hold the task's end: the task is settled, and the attempt is in the history.
         self.ctx.execute_activity(Notify, input, options).map(|_| ())
     }

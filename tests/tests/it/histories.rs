@@ -1,0 +1,224 @@
+//! Runs that were recorded must go on under today's workflow code: their histories replay, and a run that one worker left
+//! ends on another.
+//!
+//! `HANDOFF_RECORD_HISTORIES=1` records the runs anew, which is only right for a life that no open run can have.
+
+use handoff_client::Resolved;
+use handoff_proto::{
+    v1::{Completion, completion::Outcome},
+    verbs::VERBS,
+    wire::TaskStatus,
+    workflows::COMPLETE,
+};
+use handoff_store::Viewer;
+use handoff_tests::{Kind, World, eventually, fresh_key, lab::QUICK_VERB, payload, request};
+use handoff_workflows::{VerbRun, as_workflow_type};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, fs, path::PathBuf};
+use temporalio_client::WorkflowHistory;
+use temporalio_sdk::workflow_replayer::{WorkflowReplayFailure, WorkflowReplayer, WorkflowReplayerOptions};
+
+const VERB: &str = "create_media_buy";
+
+/// Every kind of life that a run can have; each is a file in `tests/histories`.
+const LIVES: [&str; 13] = [
+    "canceled_while_running",
+    "canceled_while_waiting",
+    "complete",
+    "complete_quick",
+    "deadline_with_reminders",
+    "dropped_signals",
+    "promoted",
+    "refused",
+    "resolved_by_update",
+    "task_with_retry",
+    "unable",
+    "waiting",
+    "workflow_with_signal",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_every_recorded_run_replays() {
+    if std::env::var_os("HANDOFF_RECORD_HISTORIES").is_some_and(|value| value == "1") {
+        record().await;
+    }
+    let recorded = recorded();
+    for life in LIVES {
+        assert!(recorded.contains_key(life), "{life} is not recorded: run this test with HANDOFF_RECORD_HISTORIES=1");
+    }
+    for (life, text) in &recorded {
+        if let Some(failure) = replay(text).await {
+            panic!("{life} does not replay: {failure}");
+        }
+    }
+}
+
+/// What the test above would say if the workflow's code did something else than was recorded.
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_a_run_of_other_code_does_not_replay() {
+    let recorded = recorded();
+    for (life, was, is) in [
+        ("complete", r#""name":"decide""#, r#""name":"decided""#),
+        ("task_with_retry", r#""name":"run_task""#, r#""name":"enqueue""#),
+        ("workflow_with_signal", r#""name":"enqueue""#, r#""name":"run_task""#),
+        ("deadline_with_reminders", r#""name":"notify""#, r#""name":"decide""#),
+    ] {
+        let text = &recorded[life];
+        assert!(text.contains(was), "{life} has no {was}");
+        let failure = replay(&text.replace(was, is)).await;
+        assert!(matches!(failure, Some(WorkflowReplayFailure::Nondeterminism { .. })), "{life}: {failure:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_a_waiting_run_ends_on_another_worker() {
+    let world = World::new(Kind::Sqlite).await.unwrap();
+    let mut first = world.worker_process().unwrap();
+    let tasks = [
+        world.submit(VERB, json!({"arm": "workflow"})).await,
+        world.submit(VERB, json!({"arm": "workflow", "remind_ms": [100], "deadline_ms": 600_000})).await,
+    ];
+    world.called("reminded", &tasks[1]).await;
+    assert!(first.terminate().await.unwrap().success());
+    for task_id in &tasks {
+        world.signal(task_id, COMPLETE, vec![payload("json/plain", r#"{"media_buy_id":"m"}"#)]).await;
+    }
+    let mut second = world.worker_process().unwrap();
+    for task_id in &tasks {
+        world.reaches(task_id, TaskStatus::Completed).await;
+        let events = world.closed(task_id).await;
+        assert!(!events.iter().any(|event| event == "WORKFLOW_TASK_FAILED"), "{events:?}");
+        assert_eq!(world.calls.of("review", task_id), ["1"]);
+        assert_eq!(world.calls.of("completed", task_id).len(), 1);
+    }
+    second.terminate().await.unwrap();
+}
+
+fn directory() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("histories")
+}
+
+/// The recorded histories by their file's name.
+fn recorded() -> BTreeMap<String, String> {
+    let files = fs::read_dir(directory()).expect("tests/histories is there").map(|file| file.unwrap().path());
+    let histories = files.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    let name = |path: &PathBuf| path.file_stem().unwrap().to_string_lossy().into_owned();
+    histories.map(|path| (name(&path), fs::read_to_string(path).unwrap())).collect()
+}
+
+async fn replay(history: &str) -> Option<WorkflowReplayFailure> {
+    let mut options = WorkflowReplayerOptions::new().data_converter(handoff_client::temporal::data_converter()).build();
+    for verb in VERBS {
+        as_workflow_type(verb.name, || options.register_workflow::<VerbRun>().map(|_| ())).unwrap();
+    }
+    let replayer = WorkflowReplayer::new(options).unwrap();
+    let history = WorkflowHistory::from_json(history.as_bytes()).unwrap();
+    replayer.replay_workflows([history]).await.unwrap().remove(0).replay_failure
+}
+
+/// Lives each life once, and writes its history down.
+async fn record() {
+    let world = World::new(Kind::Sqlite).await.unwrap();
+    let worker = world.worker().await.unwrap();
+    for life in LIVES {
+        let task_id = live(&world, life).await;
+        if life != "waiting" {
+            world.closed(&task_id).await;
+        }
+        let text = world.run(&task_id).fetch_history(Default::default()).to_json().await.unwrap();
+        fs::write(directory().join(format!("{life}.json")), text).unwrap();
+    }
+    worker.stop().await;
+}
+
+async fn live(world: &World, life: &str) -> String {
+    match life {
+        "complete" => world.call(VERB, json!({"arm": "complete"})).await.unwrap().task_id,
+        "complete_quick" => world.call(QUICK_VERB, json!({"arm": "complete"})).await.unwrap().task_id,
+        "refused" => refused(world, json!({"arm": "refuse"})).await,
+        "unable" => refused(world, json!({"arm": "workflow", "review": "unable"})).await,
+        "task_with_retry" => {
+            let lab = json!({"arm": "task", "steps": 2, "fails": 1, "recovery": "transient"});
+            ends(world, world.submit(VERB, lab).await, TaskStatus::Completed).await
+        }
+        "workflow_with_signal" => {
+            let task_id = waiting(world).await;
+            complete(world, &task_id).await;
+            ends(world, task_id, TaskStatus::Completed).await
+        }
+        "resolved_by_update" => {
+            let task_id = waiting(world).await;
+            let outcome = Outcome::ResultJson(r#"{"media_buy_id":"m"}"#.into());
+            let completion = Completion { outcome: Some(outcome), ..Default::default() };
+            let resolved = world.handoff.resolve(&Viewer::Operator, &task_id, completion).await.unwrap();
+            assert!(matches!(resolved, Resolved::Accepted { .. }), "{resolved:?}");
+            task_id
+        }
+        "deadline_with_reminders" => {
+            let lab = json!({
+                "arm": "workflow", "remind_ms": [1_000, 2_500], "escalate_ms": 4_000, "deadline_ms": 6_000,
+            });
+            ends(world, world.submit(VERB, lab).await, TaskStatus::Failed).await
+        }
+        "promoted" => {
+            let gate = fresh_key();
+            let mut hurried = request(&fresh_key(), json!({"arm": "task", "hold": {"decide": gate}}));
+            hurried["time_budget"] = json!({"interval": 1, "unit": "seconds"});
+            let (task_id, answer) = world.begin(VERB, &hurried).await;
+            assert_eq!(answer.await.unwrap().unwrap().status, "submitted");
+            world.calls.open(&gate);
+            ends(world, task_id, TaskStatus::Completed).await
+        }
+        "canceled_while_waiting" => {
+            let task_id = waiting(world).await;
+            world.run(&task_id).cancel(Default::default()).await.unwrap();
+            ends(world, task_id, TaskStatus::Canceled).await
+        }
+        "canceled_while_running" => {
+            let lab = json!({"arm": "task", "steps": 1, "hold": {"step-1": "never"}});
+            let task_id = world.submit(VERB, lab).await;
+            world.called("step", &task_id).await;
+            world.run(&task_id).cancel(Default::default()).await.unwrap();
+            ends(world, task_id, TaskStatus::Canceled).await
+        }
+        "dropped_signals" => {
+            let task_id = waiting(world).await;
+            for bad in ["3", "garbage", r#"{"result":{"a":1},"surprise":1}"#] {
+                world.signal(&task_id, COMPLETE, vec![payload("json/plain", bad)]).await;
+            }
+            eventually("the signals are dropped", || async {
+                (world.status(&task_id).await.dropped_signals == 3).then_some(())
+            })
+            .await;
+            complete(world, &task_id).await;
+            ends(world, task_id, TaskStatus::Completed).await
+        }
+        "waiting" => waiting(world).await,
+        other => panic!("nobody knows how to live {other}"),
+    }
+}
+
+async fn waiting(world: &World) -> String {
+    let task_id = world.submit(VERB, json!({"arm": "workflow"})).await;
+    eventually("the run waits", || async { (world.status(&task_id).await.stage == "waiting").then_some(()) }).await;
+    task_id
+}
+
+async fn complete(world: &World, task_id: &str) {
+    world.signal(task_id, COMPLETE, vec![payload("json/plain", r#"{"media_buy_id":"m"}"#)]).await;
+}
+
+async fn ends(world: &World, task_id: String, status: TaskStatus) -> String {
+    world.reaches(&task_id, status).await;
+    task_id
+}
+
+/// The id of a request that is refused: it is only to be had while the handler decides.
+async fn refused(world: &World, mut lab: Value) -> String {
+    let gate = fresh_key();
+    lab["hold"] = json!({"decide": gate});
+    let (task_id, answer) = world.begin(VERB, &request(&fresh_key(), lab)).await;
+    world.calls.open(&gate);
+    assert!(answer.await.unwrap().is_err());
+    task_id
+}
