@@ -46,6 +46,11 @@ fn problem(progress: &Progress) -> Option<String> {
     {
         return Some(format!("percentage is {percentage}, but must be 0 to 100"));
     }
+    for (name, steps) in [("total_steps", progress.total_steps), ("step_number", progress.step_number)] {
+        if steps == Some(0) {
+            return Some(format!("{name} is 0, but steps count from 1"));
+        }
+    }
     [("current_step", &progress.current_step), ("message", &progress.message)]
         .into_iter()
         .find(|(_, text)| text.len() > MAX_TEXT_BYTES)

@@ -5,7 +5,7 @@
 
 use crate::{
     json,
-    limits::{MAX_DECISION_ID_BYTES, MAX_ENCODED_BYTES, MAX_RESULT_BYTES, MAX_TEXT_BYTES},
+    limits::{MAX_DECISION_ID_BYTES, MAX_ENCODED_BYTES, MAX_ERROR_BYTES, MAX_RESULT_BYTES, MAX_TEXT_BYTES},
     payload::{self, Encoding},
     v1::{self, completion::Outcome},
     wire::AdcpError,
@@ -82,6 +82,10 @@ pub fn check(completion: v1::Completion) -> Result<v1::Completion, InvalidComple
         Some(Outcome::Error(error)) => {
             if error.code.is_empty() || error.code.len() > 64 || error.message.is_empty() {
                 return Err(invalid("error needs a code of 1 to 64 characters and a message"));
+            }
+            let size = error.encoded_len();
+            if size > MAX_ERROR_BYTES {
+                return Err(invalid(format!("the error has {size} bytes, at most {MAX_ERROR_BYTES} are allowed")));
             }
             if error.message.len() > MAX_TEXT_BYTES {
                 return Err(invalid(format!("error.message is longer than {MAX_TEXT_BYTES} bytes")));

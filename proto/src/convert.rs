@@ -105,6 +105,22 @@ impl v1::Progress {
     }
 }
 
+impl v1::TaskInput {
+    /// The same with no more of the request than its `context`.
+    #[must_use]
+    pub fn with_context_only(&self) -> Self {
+        let request: Value = serde_json::from_str(&self.request_json).unwrap_or_default();
+        let kept = request.get("context").map(|context| Map::from_iter([("context".to_owned(), context.clone())]));
+        Self {
+            task: self.task.clone(),
+            request_json: Value::Object(kept.unwrap_or_default()).to_string(),
+            sync_deadline: self.sync_deadline,
+            sandbox: self.sandbox,
+            correlation_id: self.correlation_id.clone(),
+        }
+    }
+}
+
 impl v1::Completion {
     /// The task status that this decision leads to. A result with `status: rejected` rejects.
     pub fn status(&self) -> Option<TaskStatus> {
@@ -138,10 +154,18 @@ impl v1::Completion {
 }
 
 impl v1::Settlement {
+    /// With the result's digest in place of the result.
+    #[must_use]
+    pub fn without_result(mut self) -> Self {
+        self.result_digest = self.digest();
+        self.result_json.clear();
+        self
+    }
+
     /// Equal by outcome and canonical result or error, never by who, why or when.
     pub fn same_outcome(&self, other: &Self) -> bool {
         self.status == other.status
-            && same_json(&self.result_json, &other.result_json)
+            && self.digest() == other.digest()
             && match (&self.error, &other.error) {
                 (Some(a), Some(b)) => {
                     crate::json::canonical(&a.to_wire().to_json()) == crate::json::canonical(&b.to_wire().to_json())
@@ -150,11 +174,15 @@ impl v1::Settlement {
                 _ => false,
             }
     }
-}
 
-fn same_json(a: &str, b: &str) -> bool {
-    let canonical = |text: &str| serde_json::from_str(text).ok().and_then(|value| crate::json::canonical(&value).ok());
-    a == b || matches!((canonical(a), canonical(b)), (Some(a), Some(b)) if a == b)
+    // What has no canonical form is equal to itself alone.
+    fn digest(&self) -> String {
+        if self.result_json.is_empty() {
+            return self.result_digest.clone();
+        }
+        let digest = serde_json::from_str(&self.result_json).ok().and_then(|result| crate::json::digest(&result).ok());
+        digest.unwrap_or_else(|| self.result_json.clone())
+    }
 }
 
 fn non_empty(text: &str) -> Option<Box<str>> {

@@ -66,7 +66,12 @@ pub fn request_hash(request: &Value) -> Result<String, JsonError> {
             authentication.shift_remove("credentials");
         }
     }
-    let digest = ring::digest::digest(&ring::digest::SHA256, canonical(&request)?.as_bytes());
+    digest(&request)
+}
+
+/// SHA-256 in lowercase hexadecimal over the canonical form: two values are equal exactly when these are.
+pub fn digest(value: &Value) -> Result<String, JsonError> {
+    let digest = ring::digest::digest(&ring::digest::SHA256, canonical(value)?.as_bytes());
     Ok(digest.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex

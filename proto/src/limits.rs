@@ -6,6 +6,15 @@ pub const MAX_REQUEST_BYTES: usize = 1_000_000;
 /// The largest result, error or handler input, in bytes.
 pub const MAX_RESULT_BYTES: usize = 1_000_000;
 
+/// The largest input of a task or enqueue handler, in bytes.
+pub const MAX_HANDLER_INPUT_BYTES: usize = 400_000;
+
+/// The largest `context` of a request, in bytes: it travels with every handler's input.
+pub const MAX_CONTEXT_BYTES: usize = 100_000;
+
+/// The largest error of a seller or reviewer, in bytes.
+pub const MAX_ERROR_BYTES: usize = 100_000;
+
 /// The deepest nesting of a JSON body.
 pub const MAX_JSON_DEPTH: usize = 64;
 

@@ -163,7 +163,8 @@ impl World {
         answer.task_id
     }
 
-    /// Sends a request in the background, and waits until the lab seller decides on it: the task's id, and the answer to come.
+    /// Sends a request in the background, and waits until the lab seller decides on it: the task's id, and the answer
+    /// to come.
     pub async fn begin(&self, verb: &'static str, request: &Value) -> (String, JoinHandle<Result<Answer, CallError>>) {
         let (known, handoff, request) = (self.unfinished().await, self.handoff.clone(), request.to_string());
         let calling = async move { handoff.call(&Caller::new(SCOPE, PRINCIPAL), verb, request.as_bytes()).await };

@@ -23,7 +23,7 @@ impl Activities {
         let task = guard::task_of(&input)?;
         let standing = self.registry.standing(&task).await.map_err(guard::registry_error)?;
         if is_over(&standing) {
-            return Ok(BeginOutput { standing: Some(standing), ..Default::default() });
+            return Ok(BeginOutput { standing: Some(guard::without_result(standing)), ..Default::default() });
         }
         let (request, body) = request_of(&input, 1);
         let may_be_async = self.may_be_async(&task, &request, &body).await;
@@ -54,7 +54,7 @@ impl Activities {
         let task = guard::task_of(&input)?;
         let standing = self.registry.standing(&task).await.map_err(guard::registry_error)?;
         if is_over(&standing) {
-            return Ok(standing);
+            return Ok(guard::without_result(standing));
         }
         // A cancellation does not stop the handler: what it may have booked has to be recorded, or undone.
         let (request, body) = request_of(&input, ctx.info().attempt);
@@ -153,7 +153,7 @@ impl Activities {
         if standing.decision.as_ref() != Some(&decision) {
             self.decision_discarded(input, &decision).await;
         }
-        Ok(standing)
+        Ok(guard::without_result(standing))
     }
 
     async fn record_patiently(&self, task: &TaskRef, decision: &v1::Decision) -> Result<Standing, RegistryError> {

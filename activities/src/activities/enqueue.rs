@@ -28,7 +28,8 @@ impl Activities {
             () = ctx.cancelled() => return Err(ActivityError::cancelled()),
         };
         let Ok(answer) = answer else { return Err(guard::panicked(&input)) };
-        let answer = answer.unwrap_or_else(Acknowledgement::unable).into_message();
+        let mut answer = answer.unwrap_or_else(Acknowledgement::unable).into_message();
+        answer.errors = answer.errors.into_iter().map(guard::carried).collect();
         Ok(match guard::oversize(&answer) {
             Some(size) => {
                 let error = errors::result_too_large(size, handoff_proto::limits::MAX_ENCODED_BYTES);

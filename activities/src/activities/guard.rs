@@ -3,10 +3,11 @@
 use futures::FutureExt;
 use handoff_proto::{
     errors,
-    limits::MAX_ENCODED_BYTES,
-    v1::{AdcpError, TaskInput, TaskRef},
+    limits::{MAX_ENCODED_BYTES, MAX_ERROR_BYTES},
+    v1::{AdcpError, Settlement, Standing, TaskInput, TaskRef},
 };
 use handoff_store::RegistryError;
+use prost::Message;
 use serde::Serialize;
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use temporalio_common::error::ApplicationFailure;
@@ -60,16 +61,20 @@ pub(super) fn required<T>(field: Option<T>, name: &str) -> Result<T, ActivityErr
 
 /// An error that Temporal will store, and another in its place if it is too large.
 pub(super) fn carried(error: AdcpError) -> AdcpError {
-    match oversize(&error) {
-        Some(size) => errors::result_too_large(size, MAX_ENCODED_BYTES).into(),
-        None => error,
-    }
+    let size = error.encoded_len();
+    if size > MAX_ERROR_BYTES { errors::result_too_large(size, MAX_ERROR_BYTES).into() } else { error }
 }
 
 /// The size of a message as Temporal will store it, if that is too large.
 pub(super) fn oversize(message: &impl Serialize) -> Option<usize> {
     let size = serde_json::to_vec(message).map_or(usize::MAX, |encoded| encoded.len());
     (size > MAX_ENCODED_BYTES).then_some(size)
+}
+
+/// What Temporal carries of a standing: its settlement's result stays in the registry.
+pub(super) fn without_result(mut standing: Standing) -> Standing {
+    standing.settlement = standing.settlement.map(Settlement::without_result);
+    standing
 }
 
 /// Runs `work` while telling Temporal that this worker lives, with the details that `last` gives.

@@ -76,7 +76,8 @@ impl Activities {
         _: ActivityContext,
         input: v1::TaskInput,
     ) -> Result<v1::Standing, ActivityError> {
-        self.registry.accept(&guard::task_of(&input)?).await.map_err(guard::registry_error)
+        let standing = self.registry.accept(&guard::task_of(&input)?).await.map_err(guard::registry_error)?;
+        Ok(guard::without_result(standing))
     }
 
     #[activity(name = RunTask::NAME)]

@@ -53,7 +53,7 @@ impl Activities {
             _ if work.activity.is_cancelled() => return Err(ActivityError::cancelled()),
             Ok(result_json) => Outcome::ResultJson(result_json),
             Err(error) if error.is_transient() => return Err(guard::try_again(&error.into())),
-            Err(error) => Outcome::Error(error.into()),
+            Err(error) => Outcome::Error(guard::carried(error.into())),
         };
         let completion = Completion { outcome: Some(outcome), actor: handoff.handler, ..Default::default() };
         match guard::oversize(&completion) {

@@ -5,7 +5,7 @@ use crate::seller::{TaskCanceled, TaskCompleted, TaskFailed, TaskRejected};
 use chrono::Utc;
 use handoff_proto::{
     convert::to_timestamp,
-    v1::{DiscardInput, DiscardOutput, HistoryEntry, RecordDroppedSignalsInput, SettleInput, SettleOutput},
+    v1::{DiscardInput, DiscardOutput, HistoryEntry, RecordDroppedSignalsInput, SettleInput, SettleOutput, Settlement},
 };
 use temporalio_sdk::activities::ActivityError;
 
@@ -21,14 +21,14 @@ impl Activities {
             "rejected" => dispatcher.handles::<TaskRejected>(),
             _ => dispatcher.handles::<TaskCanceled>(),
         });
-        Ok(SettleOutput { settlement, notify })
+        Ok(SettleOutput { settlement: settlement.map(Settlement::without_result), notify })
     }
 
     pub(super) async fn discard_task(&self, input: DiscardInput) -> Result<DiscardOutput, ActivityError> {
         let task = guard::required(input.task, "task")?;
         let error = guard::required(input.error, "error")?;
         let settlement = self.registry.discard(&task, &error).await.map_err(guard::registry_error)?;
-        Ok(DiscardOutput { settlement })
+        Ok(DiscardOutput { settlement: settlement.map(Settlement::without_result) })
     }
 
     pub(super) async fn append_dropped_signals(&self, input: RecordDroppedSignalsInput) -> Result<(), ActivityError> {

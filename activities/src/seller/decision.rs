@@ -3,7 +3,7 @@
 use handoff_proto::{
     convert::to_proto_duration,
     errors,
-    limits::MAX_RESULT_BYTES,
+    limits::{MAX_HANDLER_INPUT_BYTES, MAX_RESULT_BYTES},
     v1::{self, decision::Kind},
     wire::AdcpError,
 };
@@ -127,16 +127,20 @@ pub(crate) fn to_json(value: impl Serialize) -> Body {
 
 /// Checks that a result is an object within the limits and with a canonical form.
 pub(crate) fn result_json(body: Body) -> Result<String, AdcpError> {
-    let text = input_json(body)?;
+    let text = within(body, MAX_RESULT_BYTES)?;
     let value = handoff_proto::json::parse_object(text.as_bytes(), MAX_RESULT_BYTES).map_err(errors::result_invalid)?;
     handoff_proto::json::canonical(&value).map_err(errors::result_invalid)?;
     Ok(text)
 }
 
 fn input_json(body: Body) -> Result<String, AdcpError> {
+    within(body, MAX_HANDLER_INPUT_BYTES)
+}
+
+fn within(body: Body, limit: usize) -> Result<String, AdcpError> {
     let text = body.map_err(errors::result_invalid)?;
-    if text.len() > MAX_RESULT_BYTES {
-        return Err(errors::result_too_large(text.len(), MAX_RESULT_BYTES));
+    if text.len() > limit {
+        return Err(errors::result_too_large(text.len(), limit));
     }
     Ok(text)
 }

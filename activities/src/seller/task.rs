@@ -72,8 +72,9 @@ impl<S> TaskContext<S> {
         let message = v1::Progress {
             percentage: progress.percentage.map(|percentage| percentage.clamp(0.0, 100.0)),
             current_step: progress.current_step.unwrap_or_default(),
-            total_steps: progress.total_steps,
-            step_number: progress.step_number,
+            // The protocol counts from 1.
+            total_steps: progress.total_steps.filter(|steps| *steps > 0),
+            step_number: progress.step_number.filter(|step| *step > 0),
             message: String::new(),
         };
         match self.work.registry.update_progress(&self.work.task, &message).await {

@@ -3,7 +3,7 @@
 use super::CallError;
 use handoff_proto::{
     json::{self, JsonError},
-    limits::MAX_REQUEST_BYTES,
+    limits::{MAX_CONTEXT_BYTES, MAX_REQUEST_BYTES},
     verbs::{self, IdempotencyKey, Verb},
     wire::AdcpError,
 };
@@ -31,6 +31,12 @@ impl<'a> Request<'a> {
         })?;
         let body = json::parse_object(text, MAX_REQUEST_BYTES).map_err(unreadable)?;
         let text = std::str::from_utf8(text).map_err(|_| invalid("The request is not UTF-8."))?;
+        if let Some(size) =
+            context_of(&body).map(|context| context.to_string().len()).filter(|size| *size > MAX_CONTEXT_BYTES)
+        {
+            let message = format!("context has {size} bytes, at most {MAX_CONTEXT_BYTES} are accepted.");
+            return Err(invalid(message).field("context").into());
+        }
         let hash = json::request_hash(&body).map_err(unreadable)?;
         let idempotency_key = idempotency_key(verb, &body)?;
         let sync_deadline = match body.get("time_budget") {

@@ -64,7 +64,10 @@ impl Handoff {
             return Ok(verdict(recorded, &completion));
         }
         match self.deliver(&task, &completion).await? {
-            Delivery::Settled(recorded) => Ok(verdict(*recorded, &completion)),
+            // The run knows the end without its result; the registry has it whole.
+            Delivery::Settled(recorded) => {
+                Ok(verdict(self.settlement(viewer, task_id).await?.unwrap_or(*recorded), &completion))
+            }
             Delivery::Refused(message) => match self.settlement(viewer, task_id).await? {
                 Some(recorded) => Ok(verdict(recorded, &completion)),
                 None => Ok(Resolved::Invalid { message }),
@@ -137,6 +140,7 @@ fn settlement_of(task: TaskRecord) -> Option<Settlement> {
         decision_id: task.decision_id,
         actor: task.actor,
         reason: task.reason,
+        ..Default::default()
     })
 }
 

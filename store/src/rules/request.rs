@@ -145,6 +145,7 @@ impl Request {
             decision_id: self.decision_id.clone().unwrap_or_default(),
             actor: self.actor.clone().unwrap_or_default(),
             reason: self.reason.clone().unwrap_or_default(),
+            ..Default::default()
         })
     }
 

@@ -1,5 +1,5 @@
-//! Runs that were recorded must go on under today's workflow code: their histories replay, and a run that one worker left
-//! ends on another.
+//! Runs that were recorded must go on under today's workflow code: their histories replay, and a run that one worker
+//! left ends on another.
 //!
 //! `HANDOFF_RECORD_HISTORIES=1` records the runs anew, which is only right for a life that no open run can have.
 
@@ -112,8 +112,23 @@ async fn replay(history: &str) -> Option<WorkflowReplayFailure> {
         as_workflow_type(verb.name, || options.register_workflow::<VerbRun>().map(|_| ())).unwrap();
     }
     let replayer = WorkflowReplayer::new(options).unwrap();
-    let history = WorkflowHistory::from_json(history.as_bytes()).unwrap();
+    let mut history: Value = serde_json::from_str(history).unwrap();
+    spell_numbers(&mut history);
+    let history = WorkflowHistory::from_json(history.to_string().as_bytes()).unwrap();
     replayer.replay_workflows([history]).await.unwrap().remove(0).replay_failure
+}
+
+// The SDK reads a retry policy's numbers through a detour that serde_json's arbitrary_precision breaks; strings it
+// also reads.
+fn spell_numbers(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(spell_numbers),
+        Value::Object(fields) => fields.iter_mut().for_each(|(name, value)| match (name.as_str(), &value) {
+            ("backoffCoefficient" | "maximumAttempts", Value::Number(number)) => *value = number.to_string().into(),
+            _ => spell_numbers(value),
+        }),
+        _ => {}
+    }
 }
 
 /// Lives each life once, and writes its history down.

@@ -1,4 +1,5 @@
-//! Sizes and shapes: what is too large, too deep or no result is refused early and clearly; what fits arrives to the byte.
+//! Sizes and shapes: what is too large, too deep or no result is refused early and clearly; what fits arrives to the
+//! byte.
 
 use crate::on_both_databases;
 use handoff_client::{Answer, CallError, Resolved};
@@ -19,7 +20,10 @@ use serde_json::{Value, json};
 const VERB: &str = "create_media_buy";
 
 /// Numbers that a double would change, keys out of order, escapes.
-const EXACT: &str = r#"{"z":1.10,"a":12345678901234567890123,"e":1e+2,"m":-0.000,"text":"\"quoted\" \\ é 😀","nested":{"y":[1.0],"b":null}}"#;
+const EXACT: &str = concat!(
+    r#"{"z":1.10,"a":12345678901234567890123,"e":1e+2,"m":-0.000,"#,
+    r#""text":"\"quoted\" \\ é 😀","nested":{"y":[1.0],"b":null}}"#
+);
 
 /// So many quotes in a result need twice their number of bytes as JSON, and four times when Temporal carries them: just
 /// below what is allowed.
@@ -74,6 +78,23 @@ async fn sqlite_a_reviewer_may_resolve_with_a_result_just_below_the_limit() {
     let quotes = "\"".repeat(QUOTES);
     let task_id = world.submit(VERB, json!({"arm": "workflow"})).await;
     resolve(&world, &task_id, &json!({"ext": {"filler": quotes}}).to_string()).await;
+    keeps(&world, &task_id, &quotes).await;
+    worker.stop().await;
+}
+
+/// Accepting, settling and telling the handlers come in one go then.
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_an_early_decision_may_have_a_result_just_below_the_limit() {
+    let world = World::new(Kind::Sqlite).await.unwrap();
+    let worker = world.worker().await.unwrap();
+    let quotes = "\"".repeat(QUOTES);
+    let lab = json!({"arm": "workflow", "notes": "\"".repeat(195_000), "hold": {"review": "review"}});
+    let (task_id, answer) = world.begin(VERB, &request(&fresh_key(), lab)).await;
+    world.called("review", &task_id).await;
+    let result = json!({"ext": {"filler": quotes}}).to_string();
+    world.signal(&task_id, COMPLETE, vec![payload("json/plain", result)]).await;
+    world.calls.open("review");
+    assert_eq!(answer.await.unwrap().unwrap().status, "submitted");
     keeps(&world, &task_id, &quotes).await;
     worker.stop().await;
 }
@@ -189,7 +210,10 @@ async fn sqlite_an_error_that_is_too_large_ends_the_request_all_the_same() {
         (QUICK_VERB, &refusing, "BUDGET_TOO_LOW"),
         (VERB, &unable, "POLICY_VIOLATION"),
     ] {
-        let (task_id, answer) = world.begin(verb, &request(&fresh_key(), lab.clone())).await;
+        let (gate, mut held) = (fresh_key(), lab.clone());
+        held["hold"] = json!({"decide": gate});
+        let (task_id, answer) = world.begin(verb, &request(&fresh_key(), held)).await;
+        world.calls.open(&gate);
         let error = refused(answer.await.unwrap());
         assert!([code, errors::RESULT_TOO_LARGE].contains(&error.code.as_str()), "{verb}: {}", error.code);
         world.closed(&task_id).await;
@@ -223,7 +247,7 @@ async fn resolve(world: &World, task_id: &str, result: &str) {
     assert!(matches!(resolved, Resolved::Accepted { .. }), "{resolved:?}");
 }
 
-/// Waits until the task is completed with this filler, seen by polls and told to the handlers, and its run has ended well.
+/// Waits until the task is completed with this filler, seen by polls and told to the handlers, and its run ended well.
 async fn keeps(world: &World, task_id: &str, filler: &str) -> TaskRecord {
     let task = world.reaches(task_id, TaskStatus::Completed).await;
     assert!(poll(world, task_id).await["result"]["ext"]["filler"] == filler, "{task_id} has another result");

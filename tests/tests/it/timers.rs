@@ -159,7 +159,10 @@ on_both_databases! {
 
     async fn an_enqueue_with_an_unknown_end_is_called_again_for_the_same_task(world: World) {
         let worker = world.worker().await.unwrap();
-        for lab in [json!({"arm": "workflow", "panics": {"review": 1}}), json!({"arm": "workflow", "review": "slow_once"})] {
+        for lab in [
+            json!({"arm": "workflow", "panics": {"review": 1}}),
+            json!({"arm": "workflow", "review": "slow_once"}),
+        ] {
             let task_id = world.submit(VERB, lab.clone()).await;
             assert_eq!(world.calls.of("review", &task_id), ["1", "2"], "{lab}");
             complete(&world, &task_id).await;
@@ -298,6 +301,25 @@ async fn sqlite_a_hand_off_of_a_request_that_must_be_answered_at_once_is_refused
         let error = refused(world.call(VERB, json!({"at_once": true, "arm": arm})).await);
         assert_eq!(error.code, errors::ASYNC_NOT_ALLOWED, "{arm}");
     }
+    worker.stop().await;
+}
+
+/// What it decides is lost with the worker; another asks it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_a_verb_handler_that_hangs_does_not_hold_its_worker() {
+    let world = World::new(Kind::Sqlite).await.unwrap();
+    let mut worker = world.worker_process().unwrap();
+    let (task_id, answer) = world.begin(VERB, &hurried(json!({"hold": {"decide": "hang"}}))).await;
+    assert_eq!(answer.await.unwrap().unwrap().status, "submitted");
+    let stopped = tokio::time::timeout(Duration::from_secs(45), worker.terminate()).await;
+    assert!(stopped.is_ok(), "its worker does not stop");
+    let worker = world.worker().await.unwrap();
+    eventually("the handler is asked again", || async {
+        (world.calls.of("decide", &task_id).len() == 2).then_some(())
+    })
+    .await;
+    world.calls.open("hang");
+    world.reaches(&task_id, TaskStatus::Completed).await;
     worker.stop().await;
 }
 

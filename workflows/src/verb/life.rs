@@ -44,8 +44,15 @@ pub(super) async fn run(ctx: &Ctx) -> Result<Box<dyn WorkflowOutputValue>, Workf
     let ending = match ctx.state(|run| run.state.input()) {
         Ok(input) => {
             let started_at = ctx.workflow_time();
-            let life = Life { ctx, started_at, task: input.task.clone().unwrap_or_default(), input };
+            let life = Life {
+                ctx,
+                started_at,
+                task: input.task.clone().unwrap_or_default(),
+                origin: input.with_context_only(),
+                input,
+            };
             let ending = life.live().await;
+            ctx.state_mut(|run| run.state.note_unused_decision());
             life.record_dropped_signals().await;
             ending
         }
@@ -73,6 +80,8 @@ pub(super) struct Life<'a> {
     pub(super) ctx: &'a Ctx,
     pub(super) started_at: Option<SystemTime>,
     pub(super) input: v1::TaskInput,
+    /// The input with no more of the request than its `context`: what goes beside a handler's own input.
+    pub(super) origin: v1::TaskInput,
     pub(super) task: v1::TaskRef,
 }
 

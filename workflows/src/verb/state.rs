@@ -176,6 +176,14 @@ impl State {
         self.tell(v1::outcome::Kind::Discarded(Default::default()));
     }
 
+    /// A decision that was kept and did not become the task's end leaves a trace: somebody was told that it is recorded.
+    pub(super) fn note_unused_decision(&mut self) {
+        let Some(offered) = self.decision.as_ref().and_then(v1::Completion::to_settlement) else { return };
+        if !self.settlement.as_ref().is_some_and(|recorded| recorded.same_outcome(&offered)) {
+            self.drop_signal("decision", "another end was recorded");
+        }
+    }
+
     /// How a decision fared against what is recorded.
     pub(super) fn resolution_of(&self, completion: &v1::Completion) -> v1::Resolution {
         let (Some(recorded), Some(offered)) = (&self.settlement, completion.to_settlement()) else {

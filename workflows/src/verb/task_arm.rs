@@ -35,7 +35,7 @@ impl Life<'_> {
         .cancellation_token(stop.clone())
         .summary(handoff.handler.clone())
         .build();
-        let input = v1::RunTaskInput { input: Some(self.input.clone()), handoff: Some(handoff) };
+        let input = v1::RunTaskInput { input: Some(self.origin.clone()), handoff: Some(handoff) };
         let mut running = pin!(self.ctx.execute_activity(RunTask, input, options));
         let mut interrupted = pin!(self.interrupted().fuse());
         let completion = select! {

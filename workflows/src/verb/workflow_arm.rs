@@ -66,7 +66,7 @@ impl Life<'_> {
         .cancellation_token(stop.clone())
         .summary(handoff.handler.clone())
         .build();
-        let input = v1::EnqueueInput { input: Some(self.input.clone()), handoff: Some(handoff.clone()) };
+        let input = v1::EnqueueInput { input: Some(self.origin.clone()), handoff: Some(handoff.clone()) };
         let mut enqueueing = pin!(self.ctx.execute_activity(Enqueue, input, options));
         let (mut sync_deadline, timer) = self.sync_deadline();
         let mut interrupted = pin!(self.interrupted().fuse());
