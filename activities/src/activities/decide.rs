@@ -56,13 +56,13 @@ impl Activities {
         if is_over(&standing) {
             return Ok(guard::without_result(standing));
         }
-        // A cancellation does not stop the handler: what it may have booked has to be recorded, or undone.
+        // A cancellation does not stop the handler at once: what it may have booked has to be recorded, or undone.
         let (request, body) = request_of(&input, ctx.info().attempt);
-        guard::with_heartbeats(&ctx, || None, async {
+        let deciding = guard::with_heartbeats(&ctx, || None, async {
             let decision = self.ask(&input, request, body, may_be_async).await?;
             self.record(&input, &task, decision).await
-        })
-        .await
+        });
+        guard::within_grace(&ctx, deciding).await?
     }
 
     async fn may_be_async(&self, task: &TaskRef, request: &Arc<RequestContext>, body: &Value) -> bool {

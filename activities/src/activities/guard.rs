@@ -13,6 +13,8 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use temporalio_common::error::ApplicationFailure;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
+const CANCEL_GRACE: Duration = Duration::from_secs(20);
+
 /// A handler panicked. The panic's text stays in the log; what leaves is a correlation id.
 pub(super) struct Panicked;
 
@@ -75,6 +77,21 @@ pub(super) fn oversize(message: &impl Serialize) -> Option<usize> {
 pub(super) fn without_result(mut standing: Standing) -> Standing {
     standing.settlement = standing.settlement.map(Settlement::without_result);
     standing
+}
+
+/// Runs `work`. Once the activity is cancelled, its time is up or its worker stops, it may clean up for a while; then it is
+/// dropped, so that a handler that hangs holds neither slot nor worker.
+pub(super) async fn within_grace<T>(ctx: &ActivityContext, work: impl Future<Output = T>) -> Result<T, ActivityError> {
+    tokio::select! {
+        output = work => Ok(output),
+        () = async {
+            ctx.cancelled().await;
+            tokio::time::sleep(CANCEL_GRACE).await;
+        } => {
+            tracing::error!(activity = ctx.info().activity_type, workflow_id = ctx.info().workflow_id, "a handler did not stop and was dropped");
+            Err(ActivityError::cancelled())
+        }
+    }
 }
 
 /// Runs `work` while telling Temporal that this worker lives, with the details that `last` gives.

@@ -8,14 +8,8 @@ use handoff_proto::{
     v1::{Completion, RunTaskInput, completion::Outcome},
     wire::AdcpError,
 };
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
-
-// How long a cancelled handler may take to clean up before it is dropped.
-const CANCEL_GRACE: Duration = Duration::from_secs(30);
 
 impl Activities {
     pub(super) async fn run_task_handler(
@@ -40,13 +34,7 @@ impl Activities {
         let body = serde_json::from_str(&handoff.input_json).unwrap_or_default();
         let running = guard::catch(&handoff.handler, &input, (handler.run)(request, work.clone(), body));
         let running = guard::with_heartbeats(&work.activity, || guard::last_details(&work), running);
-        let outcome = tokio::select! {
-            outcome = running => outcome,
-            () = async {
-                work.activity.cancelled().await;
-                tokio::time::sleep(CANCEL_GRACE).await;
-            } => return Err(ActivityError::cancelled()),
-        };
+        let outcome = guard::within_grace(&work.activity, running).await?;
         let Ok(result) = outcome else { return Err(guard::panicked(&input)) };
         let result = result.and_then(|value| crate::seller::result_json(crate::seller::to_json(value)));
         let outcome = match result {

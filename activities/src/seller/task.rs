@@ -67,8 +67,9 @@ pub(crate) struct Work {
 }
 
 impl<S> TaskContext<S> {
-    /// Tells how far the work has come; whoever polls sees it at once. A task that has ended ignores it.
-    pub async fn progress(&self, progress: Progress) -> Result<(), AdcpError> {
+    /// Tells how far the work has come; whoever polls sees it at once. A task that has ended ignores it. Never a reason to stop
+    /// working: what can't be recorded is logged.
+    pub async fn progress(&self, progress: Progress) {
         let message = v1::Progress {
             percentage: progress.percentage.map(|percentage| percentage.clamp(0.0, 100.0)),
             current_step: progress.current_step.unwrap_or_default(),
@@ -77,12 +78,8 @@ impl<S> TaskContext<S> {
             step_number: progress.step_number.filter(|step| *step > 0),
             message: String::new(),
         };
-        match self.work.registry.update_progress(&self.work.task, &message).await {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                tracing::warn!(task_id = %self.task_id, %error, "progress was not recorded");
-                Err(AdcpError::transient("SERVICE_UNAVAILABLE", "Progress could not be recorded."))
-            }
+        if let Err(error) = self.work.registry.update_progress(&self.work.task, &message).await {
+            tracing::warn!(task_id = %self.task_id, %error, "progress was not recorded");
         }
     }
 

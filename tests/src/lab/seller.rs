@@ -98,7 +98,7 @@ async fn work(context: TaskContext<Calls>, input: Value) -> Result<Value, AdcpEr
     let steps = u32::try_from(lab["steps"].as_u64().unwrap_or(0)).unwrap_or(0);
     let done: u32 = context.last_heartbeat().unwrap_or(0);
     for step in done + 1..=steps {
-        context.progress(Progress::step(step, steps, format!("step {step}"))).await?;
+        context.progress(Progress::step(step, steps, format!("step {step}"))).await;
         context.state().record("step", &context.task_id, &step.to_string());
         context.heartbeat(step).await?;
         if lab["die_in"] == format!("step-{step}") && context.state().first_time(&format!("step-{}", context.task_id)) {

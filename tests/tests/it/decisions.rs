@@ -407,7 +407,6 @@ async fn settled(world: &World, task_id: &str, decision: &Completion) -> Resolve
         match resolve(world, task_id, decision.clone()).await {
             Resolved::Recorded { decision_id } => {
                 assert_eq!(decision_id, decision.decision_id);
-                eprintln!("XX {decision_id} recorded {:?}", world.events(task_id).await);
                 None
             }
             told => Some(told),

@@ -1,10 +1,19 @@
 //! Integration tests: real Temporal, real databases, real crashes. One binary, because linking is what takes long.
 
 mod arms;
+mod claims;
+mod completion;
 mod crashes;
+mod decisions;
 mod dev;
+mod histories;
+mod limits;
+mod lists;
 mod readme;
 mod shutdown;
+mod signals;
+mod timers;
+mod workers_down;
 
 /// Defines each test on both databases: `arms::sqlite::name` and `arms::postgres::name`.
 macro_rules! on_both_databases {
