@@ -116,6 +116,7 @@ async fn work(context: TaskContext<Calls>, input: Value) -> Result<Value, AdcpEr
             }
         }
     }
+    context.state().record("returned", &context.task_id, &context.attempt.to_string());
     Ok(result(&lab, &context.task_id))
 }
 

@@ -218,8 +218,10 @@ async fn a_paused_workers_late_writes_change_nothing() {
     other.kill().await.unwrap();
     paused.resume().await.unwrap();
     // The first attempt goes on: it reports progress and returns a result.
-    eventually("the paused worker goes on", || async { (world.calls.of("step", &task_id).len() == 2).then_some(()) })
-        .await;
+    eventually("the paused worker goes on", || async {
+        (world.calls.of("returned", &task_id).len() >= 2).then_some(())
+    })
+    .await;
     let after = world.task(&task_id).await.unwrap();
     assert_eq!(
         (after.status, after.result_json, after.history),
