@@ -80,7 +80,7 @@ impl World {
             ..Config::default()
         };
         configure(&mut config);
-        let temporal_client = temporal::connect(&config.temporal).await?;
+        let temporal_client = temporal::connect(&config).await?;
         let registry = handoff_store::connect(&config.registry_url, config.registry_options()).await?;
         let handoff = Handoff::from_parts(temporal_client.clone(), registry.clone(), config.clone());
         Ok(Self {
