@@ -21,7 +21,6 @@ pub use payload::{OpenError, SealError};
 pub use serve::{CodecServer, MIN_TOKEN_BYTES, ServeError, router, serve};
 
 use std::sync::Arc;
-use temporalio_client::{Client, NamespacedClient};
 use temporalio_common::{
     data_converters::{
         DataConverter, DefaultFailureConverter, DefaultPayloadCodec, PayloadConverter, SerializationContextData,
@@ -42,12 +41,44 @@ pub fn data_converter(keys: Option<Arc<dyn KeyProvider>>) -> DataConverter {
 }
 
 /// What a failure says; with keys its message travels encrypted, beside it.
-pub(crate) async fn failure_message(client: &Client, mut failure: Failure) -> String {
-    let (converter, context) = (client.data_converter(), SerializationContextData::None);
+pub(crate) async fn failure_message(converter: &DataConverter, mut failure: Failure) -> String {
+    let context = SerializationContextData::None;
     if let Err(error) = decode_payloads(&mut failure, converter.codec(), &context).await {
         return format!("{} ({error})", failure.message);
     }
     let in_clear = failure.message.clone();
     let read = converter.failure_converter().to_error(failure, converter.payload_converter(), &context);
     read.map_or(in_clear, |error| error.failure().message.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message;
+    use temporalio_common::{
+        error::{ApplicationFailure, OutgoingActivityError, OutgoingError},
+        payload_visitor::encode_payloads,
+    };
+
+    async fn written(converter: &DataConverter) -> Failure {
+        let error = ApplicationFailure::builder("the secret").type_name("POLICY_VIOLATION".to_owned()).build();
+        let context = SerializationContextData::None;
+        let error = OutgoingError::Activity(OutgoingActivityError::Application(error.into()));
+        let mut failure = converter.to_failure(&context, error);
+        encode_payloads(&mut failure, converter.codec(), &context).await.unwrap();
+        failure
+    }
+
+    #[tokio::test]
+    async fn failures_are_encrypted_too_and_read_again() {
+        let ring = || KeySource::Text(Key::generate("k").unwrap()).load().unwrap();
+        let (ours, theirs) = (data_converter(ring()), data_converter(ring()));
+        let failure = written(&ours).await;
+        assert!(!failure.encode_to_vec().windows(6).any(|bytes| bytes == b"secret"), "{failure:?}");
+        assert_eq!(failure_message(&ours, failure.clone()).await, "the secret");
+        let unreadable = failure_message(&theirs, failure).await;
+        assert!(unreadable.contains("\"k\""), "{unreadable}");
+        let in_clear = data_converter(None);
+        assert_eq!(failure_message(&in_clear, written(&in_clear).await).await, "the secret");
+    }
 }

@@ -122,7 +122,7 @@ impl Handoff {
     async fn refused(&self, failure: Failure) -> Delivery {
         match &failure.failure_info {
             Some(FailureInfo::ApplicationFailureInfo(info)) if info.r#type == CLOSED_MEANWHILE => Delivery::RunGone,
-            _ => Delivery::Refused(codec::failure_message(self.temporal(), failure).await),
+            _ => Delivery::Refused(codec::failure_message(&self.temporal().options().data_converter, failure).await),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod arms;
 mod crashes;
 mod dev;
+mod encryption;
 mod readme;
 mod shutdown;
 
