@@ -1,13 +1,15 @@
 //! What a client, and everything built on it, needs to know: from flags, the environment, or code.
 
 use crate::{
+    codec::{KeyError, KeySource},
     duration,
     temporal::{TemporalConfig, TemporalConfigError},
 };
 use clap::{Args, FromArgMatches, ValueEnum};
 use handoff_proto::workflows::DEFAULT_TASK_QUEUE;
 use handoff_store::RegistryOptions;
-use std::{fmt, time::Duration};
+use secrecy::SecretString;
+use std::{convert::Infallible, fmt, path::PathBuf, time::Duration};
 
 /// Where the registry is, unless configured.
 pub const DEFAULT_REGISTRY_URL: &str = "sqlite:.handoff/registry.db";
@@ -43,6 +45,10 @@ pub struct Config {
     pub idempotency_ttl: Duration,
     /// Whether durability and safety are required.
     pub environment: Environment,
+    /// The keys that encrypt what Temporal stores. All clients and workers of a namespace need the same.
+    pub encryption: KeySource,
+    /// Where buyers reach this seller, if they do.
+    pub public_url: Option<String>,
     /// How much longer than its sync deadline a call waits for an answer, tries included.
     pub grace: Duration,
     /// The longest that one try of a call may take before it is repeated with the same ids.
@@ -60,6 +66,8 @@ impl Default for Config {
             sync_deadline: Duration::from_secs(10),
             idempotency_ttl: RegistryOptions::default().replay_ttl,
             environment: Environment::Development,
+            encryption: KeySource::None,
+            public_url: None,
             grace: Duration::from_secs(5),
             attempt_timeout: Duration::from_secs(5),
             resolve_timeout: Duration::from_secs(5),
@@ -81,7 +89,8 @@ impl Config {
         Ok(config)
     }
 
-    /// Refuses what can't work, and in production what is not durable.
+    /// Refuses what can't work, and in production what is not durable or not safe, as far as settings alone say so; connecting
+    /// looks at the rest.
     pub fn check(&self) -> Result<(), ConfigError> {
         let production = self.environment == Environment::Production;
         let sqlite = self.registry_url.starts_with("sqlite:");
@@ -91,6 +100,10 @@ impl Config {
         if sqlite && production {
             return Err(ConfigError::SqliteInProduction);
         }
+        if self.encryption.load()?.is_none() && production {
+            return Err(ConfigError::NoKeysInProduction);
+        }
+        self.check_public_url(production)?;
         let (least, most) = if production { PROTOCOL_TTL } else { (Duration::from_secs(1), PROTOCOL_TTL.1) };
         within("HANDOFF_IDEMPOTENCY_TTL", self.idempotency_ttl, least, most)?;
         within("HANDOFF_SYNC_DEADLINE", self.sync_deadline, Duration::from_millis(1), LONGEST_SYNC_DEADLINE)?;
@@ -99,6 +112,16 @@ impl Config {
         }
         self.temporal.check()?;
         Ok(())
+    }
+
+    fn check_public_url(&self, production: bool) -> Result<(), ConfigError> {
+        let Some(text) = &self.public_url else { return Ok(()) };
+        match url::Url::parse(text) {
+            Ok(url) if url.scheme() == "https" => Ok(()),
+            Ok(url) if url.scheme() == "http" && production => Err(ConfigError::PlainHttpInProduction),
+            Ok(url) if url.scheme() == "http" => Ok(()),
+            _ => Err(ConfigError::PublicUrl),
+        }
     }
 
     /// The registry's URL without its password and parameters, fit to be shown.
@@ -121,6 +144,8 @@ impl fmt::Debug for Config {
             .field("sync_deadline", &self.sync_deadline)
             .field("idempotency_ttl", &self.idempotency_ttl)
             .field("environment", &self.environment)
+            .field("encryption", &self.encryption)
+            .field("public_url", &self.public_url.as_deref().map(redact_url))
             .field("grace", &self.grace)
             .field("attempt_timeout", &self.attempt_timeout)
             .field("resolve_timeout", &self.resolve_timeout)
@@ -162,6 +187,23 @@ pub struct ConfigArgs {
         help_heading = "Behaviour"
     )]
     environment: Environment,
+    /// Where buyers reach this seller; https in production
+    #[arg(
+        long,
+        env = "HANDOFF_PUBLIC_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        global = true,
+        help_heading = "Behaviour"
+    )]
+    public_url: Option<String>,
+    /// Keys that encrypt what Temporal stores, id:base64[,id:base64…]: the first encrypts, all decrypt. Give them by the
+    /// environment: flags are seen in process lists
+    #[arg(long, env = "HANDOFF_ENCRYPTION_KEYS", hide_env_values = true, value_parser = secret, value_name = "KEYS", global = true, help_heading = "Encryption")]
+    encryption_keys: Option<SecretString>,
+    /// File with such keys, one a line
+    #[arg(long, env = "HANDOFF_ENCRYPTION_KEYS_FILE", value_name = "FILE", global = true, help_heading = "Encryption")]
+    encryption_keys_file: Option<PathBuf>,
 }
 
 impl From<ConfigArgs> for Config {
@@ -178,6 +220,8 @@ impl From<ConfigArgs> for Config {
             sync_deadline: args.sync_deadline,
             idempotency_ttl: args.idempotency_ttl,
             environment: args.environment,
+            encryption: KeySource::from_settings(args.encryption_keys, args.encryption_keys_file),
+            public_url: args.public_url.filter(|url| !url.is_empty()),
             ..Self::default()
         }
     }
@@ -204,6 +248,25 @@ pub enum ConfigError {
         "HANDOFF_ENV=production refuses a SQLite registry: set HANDOFF_REGISTRY_URL to a PostgreSQL database (postgres://…)"
     )]
     SqliteInProduction,
+    /// Everyone who reads Temporal's storage or UI would read requests and results.
+    #[error(
+        "HANDOFF_ENV=production refuses to store payloads in clear: set HANDOFF_ENCRYPTION_KEYS or HANDOFF_ENCRYPTION_KEYS_FILE (`handoff codec generate-key` makes a key)"
+    )]
+    NoKeysInProduction,
+    /// A development server is not enough for production.
+    #[error(
+        "HANDOFF_ENV=production refuses a Temporal server that stores in SQLite: set TEMPORAL_ADDRESS to a server on PostgreSQL, MySQL or Cassandra, or to Temporal Cloud"
+    )]
+    SqliteTemporalInProduction,
+    /// Buyers would send requests and tokens in clear.
+    #[error("HANDOFF_ENV=production refuses a public URL without TLS: set HANDOFF_PUBLIC_URL to https://…")]
+    PlainHttpInProduction,
+    /// The public URL can't be one.
+    #[error("HANDOFF_PUBLIC_URL must begin with https:// (or, in development, http://)")]
+    PublicUrl,
+    /// The keys can't be used.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
     /// A duration outside its range.
     #[error("{name} is {}, but must be {} to {}", duration::format(*.value), duration::format(*.least), duration::format(*.most))]
     OutOfRange {
@@ -228,6 +291,11 @@ fn within(name: &'static str, value: Duration, least: Duration, most: Duration) 
     if (least..=most).contains(&value) { Ok(()) } else { Err(ConfigError::OutOfRange { name, value, least, most }) }
 }
 
+/// Reads a flag or variable that is not to be shown.
+pub(crate) fn secret(text: &str) -> Result<SecretString, Infallible> {
+    Ok(SecretString::from(text))
+}
+
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
@@ -249,6 +317,8 @@ fn redact_url(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::Key;
+    use secrecy::ExposeSecret;
 
     #[test]
     fn passwords_are_never_shown() {
@@ -264,17 +334,55 @@ mod tests {
         }
     }
 
+    /// What production accepts, as far as settings say.
+    fn production() -> Config {
+        Config {
+            environment: Environment::Production,
+            registry_url: "postgres://db/h".into(),
+            encryption: KeySource::Text(Key::generate("k").unwrap()),
+            public_url: Some("https://ads.seller.example".into()),
+            ..Config::default()
+        }
+    }
+
     #[test]
-    fn production_refuses_what_is_not_durable() {
-        let development = Config { idempotency_ttl: Duration::from_secs(1), ..Config::default() };
-        assert!(development.check().is_ok());
-        let sqlite = Config { environment: Environment::Production, ..Config::default() };
+    fn production_refuses_what_is_not_durable_or_not_safe() {
+        assert!(production().check().is_ok());
+        assert!(Config { public_url: None, ..production() }.check().is_ok());
+        let sqlite = Config { registry_url: DEFAULT_REGISTRY_URL.into(), ..production() };
+        let in_clear = Config { encryption: KeySource::None, ..production() };
+        let plain_http = Config { public_url: Some("http://ads.seller.example".into()), ..production() };
+        for (refused, variable) in [
+            (&sqlite, "HANDOFF_REGISTRY_URL"),
+            (&in_clear, "HANDOFF_ENCRYPTION_KEYS"),
+            (&plain_http, "HANDOFF_PUBLIC_URL"),
+        ] {
+            let error = refused.check().unwrap_err().to_string();
+            assert!(error.contains("production refuses") && error.contains(variable), "{error}");
+            assert!(Config { environment: Environment::Development, ..refused.clone() }.check().is_ok(), "{error}");
+        }
         assert!(matches!(sqlite.check(), Err(ConfigError::SqliteInProduction)));
-        let postgres = Config { registry_url: "postgres://db/h".into(), ..sqlite };
-        assert!(postgres.check().is_ok());
-        let brief = Config { idempotency_ttl: Duration::from_secs(60), ..postgres };
+        assert!(matches!(in_clear.check(), Err(ConfigError::NoKeysInProduction)));
+        assert!(matches!(plain_http.check(), Err(ConfigError::PlainHttpInProduction)));
+        let brief = Config { idempotency_ttl: Duration::from_secs(60), ..production() };
         let error = brief.check().unwrap_err().to_string();
         assert_eq!(error, "HANDOFF_IDEMPOTENCY_TTL is 1m, but must be 1h to 7d");
+        assert!(Config { environment: Environment::Development, ..brief }.check().is_ok());
+    }
+
+    #[test]
+    fn keys_are_never_shown() {
+        let key = Key::generate("k").unwrap();
+        let secret = key.expose_secret().split_once(':').unwrap().1.to_owned();
+        let command = ConfigArgs::augment_args(clap::Command::new("handoff"));
+        let matches = command.get_matches_from(["handoff", "--encryption-keys", key.expose_secret()]);
+        let args = ConfigArgs::from_arg_matches(&matches).unwrap();
+        let shown = format!("{args:?} {:?}", Config::from(args.clone()));
+        assert!(!shown.contains(&secret), "{shown}");
+        assert!(Config::from(args).check().is_ok());
+        let broken = Config { encryption: KeySource::Text(secret.as_str().into()), ..Config::default() };
+        let error = broken.check().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains(&secret), "{error}");
     }
 
     #[test]
@@ -284,6 +392,8 @@ mod tests {
             Config { sync_deadline: Duration::ZERO, ..Config::default() },
             Config { idempotency_ttl: Duration::from_secs(604_801), ..Config::default() },
             Config { task_queue: " ".into(), ..Config::default() },
+            Config { public_url: Some("ads.seller.example".into()), ..Config::default() },
+            Config { encryption: KeySource::File("/none/such".into()), ..Config::default() },
         ];
         assert!(broken.iter().all(|config| config.check().is_err()));
     }

@@ -1,7 +1,8 @@
 //! Starts AdCP verbs, answers polls from the registry, and completes, fails, cancels and repairs tasks.
 //!
 //! - [`Handoff`]: the client. Gateways, workers and tests share it with the CLI.
-//! - [`temporal`]: the connection to Temporal, and the one data converter.
+//! - [`temporal`]: the connection to Temporal.
+//! - [`codec`]: what encrypts all that Temporal stores, and the one data converter.
 //! - [`Config`]: from flags, the environment or code.
 //! - [`cli`]: the command `handoff`.
 //!
@@ -14,10 +15,12 @@ mod backoff;
 mod call;
 mod caller;
 pub mod cli;
+pub mod codec;
 mod config;
 mod doctor;
 pub mod duration;
 mod error;
+mod production;
 mod progress;
 mod queue;
 mod reconcile;
@@ -56,12 +59,12 @@ impl Handoff {
     /// Connects to Temporal and opens the registry, migrating its schema first.
     pub async fn connect(config: Config) -> Result<Self, Error> {
         config.check()?;
-        let temporal = temporal::connect(&config.temporal).await?;
+        let temporal = temporal::connect(&config).await?;
         let registry = handoff_store::connect(&config.registry_url, config.registry_options()).await?;
         Ok(Self::from_parts(temporal, registry, config))
     }
 
-    /// From what is connected already. The client has to have [`temporal::data_converter`].
+    /// From what is connected already. The client has to have [`codec::data_converter`].
     pub fn from_parts(temporal: Client, registry: Arc<dyn Registry>, config: Config) -> Self {
         Self { temporal, tasks: Tasks::new(registry), config: Arc::new(config) }
     }

@@ -1,16 +1,13 @@
 //! The connection to Temporal.
 
-use crate::duration;
+use crate::{Config, codec, duration, production};
 use std::{fmt, time::Duration};
 use temporalio_client::{
     Client, ClientOptions, Connection, ConnectionOptions,
     envconfig::{ClientConfigProfile, ConfigError as EnvConfigError, LoadClientConfigProfileOptions},
     errors::ClientConnectError,
 };
-use temporalio_common::{
-    data_converters::{DataConverter, DefaultFailureConverter, DefaultPayloadCodec, PayloadConverter},
-    envconfig::load_client_config_profile,
-};
+use temporalio_common::envconfig::load_client_config_profile;
 
 const CHECK_SERVER: &str =
     "Check that the server runs (`temporal server start-dev` starts one) and that TEMPORAL_ADDRESS names it";
@@ -146,8 +143,17 @@ impl ConnectError {
     }
 }
 
-/// Connects, with [`data_converter`].
-pub async fn connect(config: &TemporalConfig) -> Result<Client, crate::Error> {
+/// Connects, with [`codec::data_converter`] and the configured keys. In production a server that is not durable is refused.
+pub async fn connect(config: &Config) -> Result<Client, crate::Error> {
+    let client = open(config).await?;
+    production::admit(config, &client).await?;
+    Ok(client)
+}
+
+/// Connects with whatever is there.
+pub(crate) async fn open(config: &Config) -> Result<Client, crate::Error> {
+    let keys = config.encryption.load().map_err(crate::ConfigError::from)?;
+    let config = &config.temporal;
     let (options, namespace) = config.options().map_err(crate::ConfigError::from)?;
     let address = options.target.to_string();
     let connecting = Connection::connect(options);
@@ -160,14 +166,9 @@ pub async fn connect(config: &TemporalConfig) -> Result<Client, crate::Error> {
             transient: true,
         })?
         .map_err(|error| ConnectError::new(&address, &error))?;
-    let options = ClientOptions::new(namespace).data_converter(data_converter()).build();
+    let options = ClientOptions::new(namespace).data_converter(codec::data_converter(keys)).build();
     Ok(Client::new(connection, options)
         .map_err(|error| ConnectError::new(&address, &ClientConnectError::InvalidConfig(error.to_string())))?)
-}
-
-/// How everything that Temporal carries is written: the one converter of clients, workers and the replayer.
-pub fn data_converter() -> DataConverter {
-    DataConverter::new(PayloadConverter::default(), DefaultFailureConverter::default(), DefaultPayloadCodec)
 }
 
 // The outer layers only say "transport error".
@@ -188,8 +189,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_unreachable_server_is_named() {
-        let config =
+        let temporal =
             TemporalConfig { connect_timeout: Duration::from_millis(300), ..TemporalConfig::at("127.0.0.1:1", "n") };
+        let config = Config { temporal, ..Config::default() };
         let error = connect(&config).await.unwrap_err();
         assert!(error.is_transient());
         let text = error.to_string();

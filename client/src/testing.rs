@@ -1,6 +1,6 @@
 //! A registry and a Temporal that answer as a test says, and remember what they were asked.
 
-use crate::{Config, Handoff, temporal};
+use crate::{Config, Handoff, codec};
 use async_trait::async_trait;
 use futures::FutureExt;
 use handoff_proto::{
@@ -187,7 +187,7 @@ pub(crate) async fn fake_temporal(answer: impl Fn(&str, usize) -> Say + Send + S
         .dns_load_balancing(None)
         .build();
     let connection = Connection::connect(options).await.unwrap();
-    let options = ClientOptions::new("default").data_converter(temporal::data_converter()).build();
+    let options = ClientOptions::new("default").data_converter(codec::data_converter(None)).build();
     (Client::new(connection, options).unwrap(), calls)
 }
 

@@ -51,6 +51,13 @@ impl Temporal {
         own.server.take().context("the server is not running")?.kill().await
     }
 
+    /// Every file of an own server as it is now: database, write-ahead log, the server's log.
+    pub fn files(&self) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+        let Self::Own(own) = self else { anyhow::bail!("the shared server's files are not ours to read") };
+        let paths = std::fs::read_dir(own.directory.path())?.map(|entry| Ok(entry?.path()));
+        paths.map(|path: Result<PathBuf>| path.and_then(|path| Ok((path.clone(), std::fs::read(path)?)))).collect()
+    }
+
     /// Starts a killed server again, on the same port and database.
     pub async fn restart(&mut self) -> Result<()> {
         let Self::Own(own) = self else { anyhow::bail!("the shared server is not to be restarted") };

@@ -5,7 +5,8 @@ use crate::{
     lab::{Calls, Fault, handlers},
 };
 use anyhow::Result;
-use handoff_client::{Answer, CallError, Caller, Config, Handoff, TemporalConfig, temporal};
+use handoff_activities::seller::Handlers;
+use handoff_client::{Answer, CallError, Caller, Config, Handoff, TemporalConfig, codec::KeySource, temporal};
 use handoff_proto::{
     v1::{TaskRecord, TaskRef, WorkflowStatus},
     wire::TaskStatus,
@@ -13,6 +14,7 @@ use handoff_proto::{
 };
 use handoff_store::{Registry, Viewer};
 use handoff_worker::WorkerSettings;
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use tempfile::TempDir;
@@ -55,7 +57,12 @@ impl World {
 
     /// On a Temporal server of its own, which the test may kill.
     pub async fn with_own_temporal(kind: Kind) -> Result<Self> {
-        Self::with(Temporal::own().await?, kind, |_| ()).await
+        Self::with_own_temporal_configured(kind, |_| ()).await
+    }
+
+    /// On a Temporal server of its own, with a configuration of its own.
+    pub async fn with_own_temporal_configured(kind: Kind, configure: impl FnOnce(&mut Config)) -> Result<Self> {
+        Self::with(Temporal::own().await?, kind, configure).await
     }
 
     /// On the shared Temporal server, with a configuration of its own.
@@ -80,7 +87,7 @@ impl World {
             ..Config::default()
         };
         configure(&mut config);
-        let temporal_client = temporal::connect(&config.temporal).await?;
+        let temporal_client = temporal::connect(&config).await?;
         let registry = handoff_store::connect(&config.registry_url, config.registry_options()).await?;
         let handoff = Handoff::from_parts(temporal_client.clone(), registry.clone(), config.clone());
         Ok(Self {
@@ -107,8 +114,20 @@ impl World {
         Handoff::from_parts(self.temporal_client.clone(), self.registry.clone(), config)
     }
 
+    /// A connection of its own, of a process that is configured a little differently.
+    pub async fn connect(&self, configure: impl FnOnce(&mut Config)) -> Result<Client> {
+        let mut config = self.config.clone();
+        configure(&mut config);
+        Ok(temporal::connect(&config).await?)
+    }
+
     /// A lab seller's worker in this process.
     pub async fn worker(&self) -> Result<InProcessWorker> {
+        self.worker_of(self.temporal_client.clone(), handlers(self.calls.clone())).await
+    }
+
+    /// A worker in this process, of these handlers and on this connection.
+    pub async fn worker_of(&self, client: Client, seller: Handlers) -> Result<InProcessWorker> {
         let settings = WorkerSettings {
             task_queue: self.config.task_queue.clone(),
             sticky_timeout: Duration::from_secs(1),
@@ -117,7 +136,7 @@ impl World {
         };
         // A registry of its own: a pool's connections end with the runtime that opened them, and the worker's ends first.
         let registry = handoff_store::connect(&self.config.registry_url, self.config.registry_options()).await?;
-        InProcessWorker::start(self.temporal_client.clone(), registry, handlers(self.calls.clone()), settings).await
+        InProcessWorker::start(client, registry, seller, settings).await
     }
 
     /// A lab seller's worker as a process.
@@ -131,13 +150,17 @@ impl World {
     }
 
     /// The environment in which `handoff`, `acme-seller` and the like find this world.
-    pub fn environment(&self) -> [(&'static str, String); 4] {
-        [
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let mut variables = vec![
             ("TEMPORAL_ADDRESS", self.temporal.address()),
             ("TEMPORAL_NAMESPACE", "default".to_owned()),
             ("HANDOFF_REGISTRY_URL", self.database.url().to_owned()),
             ("HANDOFF_TASK_QUEUE", self.config.task_queue.clone()),
-        ]
+        ];
+        if let KeySource::Text(keys) = &self.config.encryption {
+            variables.push(("HANDOFF_ENCRYPTION_KEYS", keys.expose_secret().to_owned()));
+        }
+        variables
     }
 
     fn lab_seller(&self) -> Command {

@@ -1,10 +1,11 @@
 //! The command line.
 
-use crate::{ConfigArgs, Viewer, duration};
+use crate::{ConfigArgs, Viewer, config, duration};
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use handoff_proto::wire::{Recovery, SortDirection, SortField, TaskStatus};
-use std::time::Duration;
+use secrecy::SecretString;
+use std::{net::SocketAddr, time::Duration};
 
 /// Call AdCP verbs, follow tasks, decide on them, and look after them.
 ///
@@ -34,6 +35,38 @@ pub(super) enum Command {
     Doctor,
     /// End requests whose run is gone
     Reconcile(ReconcileArgs),
+    /// Keys of payload encryption, and the endpoint with which Temporal's UI and CLI read what is encrypted
+    #[command(subcommand)]
+    Codec(CodecCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CodecCommand {
+    /// Serve POST /encode and /decode for Temporal's UI and CLI
+    Serve(ServeCodecArgs),
+    /// Print a fresh key, id:base64
+    GenerateKey(GenerateKeyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ServeCodecArgs {
+    /// Where to listen; port 0 is any free one
+    #[arg(long, env = "HANDOFF_CODEC_LISTEN", default_value = "127.0.0.1:8234", value_name = "IP:PORT")]
+    pub(super) listen: SocketAddr,
+    /// What callers have to send as Authorization: Bearer …; at least 16 bytes. Give it by the environment: flags are seen in
+    /// process lists
+    #[arg(long, env = "HANDOFF_CODEC_TOKEN", hide_env_values = true, value_parser = config::secret, value_name = "TOKEN")]
+    pub(super) token: SecretString,
+    /// Origin of a Temporal UI that may call this, such as http://localhost:8233; may be repeated
+    #[arg(long, env = "HANDOFF_CODEC_CORS_ORIGINS", value_delimiter = ',', value_name = "ORIGIN")]
+    pub(super) cors_origin: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GenerateKeyArgs {
+    /// The key's id, which is stored in clear; made of the time unless given
+    #[arg(long)]
+    pub(super) id: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

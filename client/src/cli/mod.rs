@@ -1,6 +1,7 @@
 //! The command `handoff`: data on stdout, talk on stderr, and an exit code for each kind of end (see [`Exit`]).
 
 mod args;
+mod codec;
 mod decide;
 mod doctor;
 mod exit;
@@ -76,6 +77,7 @@ async fn dispatch(command: Command, config: Config, output: &Output) -> Result<E
             TaskCommand::Fail(fail) => decide::send(fail.decision()?, config, output).await,
             TaskCommand::Cancel(cancel) => decide::send(cancel.decision()?, config, output).await,
         },
+        Command::Codec(command) => codec::run(command, &config, output).await,
         Command::Doctor => Ok(doctor::run(&config, output).await),
         Command::Reconcile(args) => reconcile::run(args, &Handoff::connect(config).await?, output).await,
     }

@@ -1,7 +1,11 @@
 //! Temporal: reachable, with namespace, retention and search attributes as needed, and with workers at work.
 
 use super::Check;
-use crate::{Config, Error, duration, queue, temporal};
+use crate::{
+    Config, Environment, Error, duration,
+    production::{self, Persistence},
+    queue, temporal,
+};
 use handoff_proto::workflows::{SCOPE_ATTRIBUTE, TASK_TYPE_ATTRIBUTE};
 use std::{collections::HashMap, time::Duration};
 use temporalio_client::{
@@ -19,7 +23,7 @@ use tonic::Code;
 const LEAST_RETENTION: Duration = Duration::from_secs(86_400);
 
 pub(super) async fn checks(config: &Config) -> Vec<Check> {
-    let client = match temporal::connect(&config.temporal).await {
+    let client = match temporal::open(config).await {
         Ok(client) => client,
         Err(Error::Connect(error)) => {
             return vec![Check::fail("temporal", format!("{}: {}", error.address, error.reason), error.help)];
@@ -27,7 +31,7 @@ pub(super) async fn checks(config: &Config) -> Vec<Check> {
         Err(error) => return vec![Check::fail("temporal", error.to_string(), "Correct Temporal's settings.")],
     };
     let namespace = client.options().namespace.clone();
-    let mut checks = vec![Check::ok("temporal", "reachable")];
+    let mut checks = vec![Check::ok("temporal", "reachable"), persistence(config, &client).await];
     let described = self::namespace(&client, &namespace).await;
     let exists = described.iter().all(|check| check.status != super::CheckStatus::Fail);
     checks.extend(described);
@@ -36,6 +40,22 @@ pub(super) async fn checks(config: &Config) -> Vec<Check> {
         checks.push(workers(&client, &config.task_queue).await);
     }
     checks
+}
+
+async fn persistence(config: &Config, client: &Client) -> Check {
+    let name = "persistence";
+    let mend = "In production use a Temporal server on PostgreSQL, MySQL or Cassandra, or Temporal Cloud.";
+    match (production::persistence(client).await, config.environment) {
+        (Ok(Persistence::Other(store)), _) => Check::ok(name, format!("Temporal stores in {store}")),
+        (Ok(Persistence::Sqlite), Environment::Production) => Check::fail(name, "Temporal stores in SQLite", mend),
+        (Ok(Persistence::Sqlite), Environment::Development) => Check::warn(name, "Temporal stores in SQLite", mend),
+        (Ok(Persistence::Unsaid), _) => Check::warn(
+            name,
+            "Temporal does not say what it stores in",
+            "Nothing to do with a managed service; else make sure that it is not SQLite.",
+        ),
+        (Err(error), _) => Check::warn(name, error.to_string(), "Run `handoff doctor` again."),
+    }
 }
 
 async fn namespace(client: &Client, namespace: &str) -> Vec<Check> {

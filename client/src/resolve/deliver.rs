@@ -1,6 +1,6 @@
 //! Bringing a decision to the run: as an update that is answered once it is settled, or as a signal that outlives us.
 
-use crate::{Error, Handoff, backoff::Backoff, error, queue};
+use crate::{Error, Handoff, backoff::Backoff, codec, error, queue};
 use handoff_proto::{
     v1::{Completion, Resolution, Settlement, TaskRef, completion::Outcome},
     workflows::{CompleteSignal, FailSignal, ResolveUpdate, VerbWorkflow},
@@ -73,7 +73,7 @@ impl Handoff {
                 }
                 Ok(Resolution { message, .. }) => return Ok(Some(Delivery::Refused(message))),
                 Err(WorkflowUpdateError::NotFound(_)) => return Ok(Some(Delivery::RunGone)),
-                Err(WorkflowUpdateError::Failed(failure)) => return Ok(Some(refused(&failure))),
+                Err(WorkflowUpdateError::Failed(failure)) => return Ok(Some(self.refused(*failure).await)),
                 Err(WorkflowUpdateError::Rpc(status)) if error::is_transient(status.code()) => {
                     tracing::debug!(code = ?status.code(), "sending the decision again");
                     tokio::time::sleep(backoff.pause()).await;
@@ -117,12 +117,12 @@ impl Handoff {
             _ => std::future::pending().await,
         }
     }
-}
 
-// The validator refused, or the run closed with the update still open.
-fn refused(failure: &Failure) -> Delivery {
-    match &failure.failure_info {
-        Some(FailureInfo::ApplicationFailureInfo(info)) if info.r#type == CLOSED_MEANWHILE => Delivery::RunGone,
-        _ => Delivery::Refused(failure.message.clone()),
+    // The validator refused, or the run closed with the update still open.
+    async fn refused(&self, failure: Failure) -> Delivery {
+        match &failure.failure_info {
+            Some(FailureInfo::ApplicationFailureInfo(info)) if info.r#type == CLOSED_MEANWHILE => Delivery::RunGone,
+            _ => Delivery::Refused(codec::failure_message(&self.temporal().options().data_converter, failure).await),
+        }
     }
 }

@@ -204,7 +204,8 @@ on_both_databases! {
             ("Käse & Söhne / 東京", "agent/100%"),
             (&longest, &longest),
         ] {
-            let answer = world.handoff.call(&Caller::new(scope, principal), REGULAR_VERB, body.as_bytes()).await.unwrap();
+            let caller = Caller::new(scope, principal);
+            let answer = world.handoff.call(&caller, REGULAR_VERB, body.as_bytes()).await.unwrap();
             assert!(!answer.replayed, "{scope} {principal}");
             tasks.insert(answer.task_id);
         }

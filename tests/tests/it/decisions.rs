@@ -48,7 +48,8 @@ on_both_databases! {
             let told = resolve(&world, &task_id, again).await;
             assert_eq!(told, Resolved::Duplicate { recorded: recorded.clone() }, "{actor}");
         }
-        for other in [r#"{"media_buy_id":"mb"}"#, r#"{"name":"é","packages":[{"at":100,"price":"1"}],"media_buy_id":"mb"}"#] {
+        let text_for_number = r#"{"name":"é","packages":[{"at":100,"price":"1"}],"media_buy_id":"mb"}"#;
+        for other in [r#"{"media_buy_id":"mb"}"#, text_for_number] {
             let told = resolve(&world, &task_id, decision::complete_with_text(other)).await;
             assert_eq!(told, Resolved::Conflict { recorded: recorded.clone() }, "{other}");
         }

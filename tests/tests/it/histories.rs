@@ -107,7 +107,8 @@ fn recorded() -> BTreeMap<String, String> {
 }
 
 async fn replay(history: &str) -> Option<WorkflowReplayFailure> {
-    let mut options = WorkflowReplayerOptions::new().data_converter(handoff_client::temporal::data_converter()).build();
+    let mut options =
+        WorkflowReplayerOptions::new().data_converter(handoff_client::codec::data_converter(None)).build();
     for verb in VERBS {
         as_workflow_type(verb.name, || options.register_workflow::<VerbRun>().map(|_| ())).unwrap();
     }

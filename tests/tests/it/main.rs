@@ -6,6 +6,7 @@ mod completion;
 mod crashes;
 mod decisions;
 mod dev;
+mod encryption;
 mod histories;
 mod limits;
 mod lists;

@@ -50,6 +50,8 @@ fn decisions_need_exactly_one_content() {
         "handoff task progress t --percentage 50 --step copying",
         "handoff task list --status submitted --status working --created-after 2h --limit 10",
         "handoff reconcile --dry-run --min-age 1h",
+        "handoff codec serve --token t --listen 127.0.0.1:0 --cors-origin http://a --cors-origin http://b",
+        "handoff codec generate-key --id k",
     ] {
         parse(usable).unwrap_or_else(|error| panic!("{usable}: {error}"));
     }
@@ -61,6 +63,8 @@ fn decisions_need_exactly_one_content() {
         "handoff task fail t --message b",
         "handoff task fail t --code A --message b --error {}",
         "handoff task progress t",
+        "handoff codec serve",
+        "handoff codec serve --token t --listen 8234",
         "handoff task list --limit 101",
         "handoff task list --status cancelled",
         "handoff task list --created-after yesterday",
