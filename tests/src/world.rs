@@ -219,7 +219,17 @@ impl World {
 
     /// A task as an operator sees it, with its history.
     pub async fn task(&self, task_id: &str) -> Option<TaskRecord> {
-        self.registry.get(&Viewer::Operator, task_id, true).await.expect("the registry answers")
+        // A busy machine may make the database give up a transaction: that is for the caller to repeat.
+        eventually("the registry answers", || async {
+            match self.registry.get(&Viewer::Operator, task_id, true).await {
+                Ok(task) => Some(task),
+                Err(error) => {
+                    assert!(error.is_transient(), "{error}");
+                    None
+                }
+            }
+        })
+        .await
     }
 
     /// Waits until a task has this status.
