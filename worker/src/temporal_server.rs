@@ -1,6 +1,7 @@
 //! An embedded Temporal server for development: one process, one file.
 
 use anyhow::{Context, Result, bail};
+use handoff_client::{Config, TemporalConfig, temporal};
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
@@ -106,12 +107,14 @@ impl TemporalServer {
     }
 
     async fn wait_until_up(&mut self, log: &Path) -> Result<()> {
+        let config = Config { temporal: TemporalConfig::at(self.address.to_string(), "default"), ..Config::default() };
         let give_up = Instant::now() + START_PATIENCE;
         while Instant::now() < give_up {
             if let Some(status) = self.process.try_wait()? {
                 bail!("the Temporal server stopped with {status}; its log is {}", log.display());
             }
-            if TcpStream::connect(self.address).await.is_ok() {
+            // Its port is open some time before its frontend answers.
+            if TcpStream::connect(self.address).await.is_ok() && temporal::connect(&config).await.is_ok() {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

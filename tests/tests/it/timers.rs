@@ -11,6 +11,7 @@ use handoff_proto::{
 use handoff_store::Viewer;
 use handoff_tests::{Kind, World, eventually, fresh_key, payload, request};
 use serde_json::{Value, json};
+use sqlx::{Connection, SqliteConnection};
 use std::time::Duration;
 use temporalio_client::errors::WorkflowInteractionError;
 use temporalio_common::data_converters::RawValue;
@@ -321,6 +322,28 @@ async fn sqlite_a_verb_handler_that_hangs_does_not_hold_its_worker() {
     .await;
     world.calls.open("hang");
     world.reaches(&task_id, TaskStatus::Completed).await;
+    worker.stop().await;
+}
+
+/// A local activity holds the workflow task. What it can't do soon becomes a regular one, which waits outside.
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_a_registry_that_is_away_for_long_does_not_hold_the_workflow_task() {
+    let world = World::new(Kind::Sqlite).await.unwrap();
+    let worker = world.worker().await.unwrap();
+    let task_id = world.submit(VERB, json!({"arm": "workflow"})).await;
+    let mut locker = SqliteConnection::connect(&world.config().registry_url).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut locker).await.unwrap();
+    complete(&world, &task_id).await;
+    eventually("settling is a regular activity", || async {
+        let regular = count(&world.events(&task_id).await, "ACTIVITY_TASK_SCHEDULED");
+        // After decide and enqueue.
+        (regular == 3).then_some(())
+    })
+    .await;
+    sqlx::query("ROLLBACK").execute(&mut locker).await.unwrap();
+    world.reaches(&task_id, TaskStatus::Completed).await;
+    world.closed(&task_id).await;
+    assert_eq!(world.calls.of("completed", &task_id).len(), 1);
     worker.stop().await;
 }
 
