@@ -16,6 +16,8 @@ use temporalio_workflow::{
 // slow registry must not hold it for long.
 const LOCAL_ATTEMPT: Duration = Duration::from_secs(2);
 const LOCAL_TOTAL: Duration = Duration::from_secs(4);
+// The total is only looked at while an attempt is out: attempts that fail at once would go on for ever.
+const LOCAL_ATTEMPTS: u32 = 4;
 const REGULAR_ATTEMPT: Duration = Duration::from_secs(15);
 
 /// One registry transaction: a local activity, and a regular one, retried until it succeeds, when the local one does not.
@@ -28,7 +30,13 @@ where
     let local = LocalActivityOptions::builder()
         .start_to_close_timeout(LOCAL_ATTEMPT)
         .schedule_to_close_timeout(LOCAL_TOTAL)
-        .retry_policy(retry(Duration::from_millis(100), Duration::from_secs(1)))
+        .retry_policy(
+            RetryPolicy::builder()
+                .initial_interval(Duration::from_millis(100))
+                .backoff_coefficient(2.0)
+                .maximum_attempts(LOCAL_ATTEMPTS)
+                .build(),
+        )
         .cancellation_token(WorkflowCancellationToken::new())
         .build();
     match ctx.execute_local_activity(activity, input.clone(), local).await {
