@@ -1,0 +1,1 @@
+//! The buyers' front door: an AdCP agent over MCP.
