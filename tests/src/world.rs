@@ -82,8 +82,9 @@ impl World {
             },
             registry_url: database.url().to_owned(),
             task_queue: format!("it-{}", uuid::Uuid::now_v7().simple()),
-            // Long enough that a busy machine does not promote by accident.
+            // Long enough that a busy machine neither promotes nor only records by accident.
             sync_deadline: Duration::from_secs(30),
+            resolve_timeout: Duration::from_secs(30),
             ..Config::default()
         };
         configure(&mut config);

@@ -4,7 +4,7 @@
 use anyhow::Context;
 use handoff_client::{Config, temporal};
 use handoff_store::Registry;
-use handoff_tests::lab::{Calls, FaultyRegistry, handlers};
+use handoff_tests::lab::{Calls, FaultyRegistry, HEARTBEAT_TIMEOUT, handlers};
 use handoff_worker::{Worker, WorkerSettings};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ async fn main() -> anyhow::Result<()> {
     }
     let mut settings = WorkerSettings { task_queue: config.task_queue, ..WorkerSettings::default() };
     settings.sticky_timeout = Duration::from_secs(1);
-    settings.timeouts.heartbeat = Duration::from_secs(2);
+    settings.timeouts.heartbeat = HEARTBEAT_TIMEOUT;
     settings.shutdown_grace = Duration::from_secs(5);
     let worker = Worker::new(client, registry, handlers(calls.clone()), &settings)?;
     calls.record("worker", "started", &std::process::id().to_string());

@@ -1,9 +1,9 @@
 //! The handlers of the lab seller. A request says in `lab` what is to happen:
 //!
 //! - `arm`: complete, task, workflow, refuse
-//! - `hold`: handler name to gate name (`decide`, `work`, `review`)
+//! - `hold`: handler name (`decide`, `work`, `review`), or `step-N`, to gate name
 //! - `panics`: handler name to the number of attempts that panic
-//! - `die_in`: a handler name (`decide`, `work`, `review`), or `step-N`; once, by SIGKILL
+//! - `die_in`: a handler name (`decide`, `work`, `review`); once, by SIGKILL
 //! - `steps`; `fails`: attempts of `work` that fail, with `recovery`
 //! - `review`: wilco, roger, unable, error
 //! - `deadline_ms`, `remind_ms`, `escalate_ms`, `at_once`
@@ -21,6 +21,9 @@ pub const QUICK_VERB: &str = "update_media_buy";
 /// Verbs of different protocols and key rules, for tests that run over several.
 pub const LAB_VERBS: [&str; 4] = ["create_media_buy", QUICK_VERB, "sync_creatives", "get_signals"];
 
+/// How long a handler's worker may be silent. A busy machine must not take a slow worker for a dead one.
+pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The lab seller's handlers.
 pub fn handlers(calls: Calls) -> Handlers {
     let mut seller = Seller::new("lab-seller", calls.clone());
@@ -37,12 +40,12 @@ pub fn handlers(calls: Calls) -> Handlers {
             "work",
             task(work)
                 .retry(Duration::from_millis(50), Duration::from_millis(200), 5)
-                .heartbeat_timeout(Duration::from_secs(2)),
+                .heartbeat_timeout(HEARTBEAT_TIMEOUT),
         )
         .enqueue(
             "review",
             enqueue(review)
-                .attempt_timeout(Duration::from_secs(2))
+                .attempt_timeout(Duration::from_secs(4))
                 .retry(Duration::from_millis(50), Duration::from_millis(500)),
         )
         .on(move |event: TaskCompleted| record(completed.clone(), "completed", event.task.task_id, String::new()))
@@ -101,11 +104,6 @@ async fn work(context: TaskContext<Calls>, input: Value) -> Result<Value, AdcpEr
         context.progress(Progress::step(step, steps, format!("step {step}"))).await;
         context.state().record("step", &context.task_id, &step.to_string());
         context.heartbeat(step).await?;
-        if lab["die_in"] == format!("step-{step}") && context.state().first_time(&format!("step-{}", context.task_id)) {
-            // Until the heartbeat has left: it is throttled, and this is about resuming from it.
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            die();
-        }
         if let Some(gate) = lab["hold"][format!("step-{step}")].as_str() {
             tokio::select! {
                 () = context.state().pass(gate) => {}

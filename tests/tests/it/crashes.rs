@@ -173,12 +173,23 @@ async fn a_kill_inside_each_handler_calls_it_again_under_the_same_task_id() {
 async fn a_killed_task_handler_goes_on_from_its_last_heartbeat() {
     let world = World::new(Kind::Sqlite).await.unwrap();
     let mut doomed = world.worker_process().unwrap();
-    let task_id = world.submit(REGULAR_VERB, json!({"arm": "task", "steps": 5, "die_in": "step-3"})).await;
-    assert!(!doomed.wait().await.unwrap().success());
+    let lab = json!({"arm": "task", "steps": 5, "hold": {"step-3": "never"}});
+    let task_id = world.submit(REGULAR_VERB, lab).await;
+    eventually("Temporal has the heartbeat of step 3", || async {
+        (last_heartbeat(&world, &task_id).await? == b"3").then_some(())
+    })
+    .await;
+    doomed.kill().await.unwrap();
     let _successor = world.worker_process().unwrap();
     world.reaches(&task_id, TaskStatus::Completed).await;
     assert_eq!(world.calls.of("step", &task_id), ["1", "2", "3", "4", "5"], "no step is done twice");
     assert_eq!(world.calls.of("work", &task_id).len(), 2);
+}
+
+async fn last_heartbeat(world: &World, task_id: &str) -> Option<Vec<u8>> {
+    let described = world.run(task_id).describe(Default::default()).await.ok()?;
+    let details = described.raw().pending_activities.first()?.heartbeat_details.as_ref()?;
+    Some(details.payloads.first()?.data.clone())
 }
 
 #[tokio::test(flavor = "multi_thread")]
