@@ -10,6 +10,7 @@ mod encryption;
 mod histories;
 mod limits;
 mod lists;
+mod production;
 mod readme;
 mod shutdown;
 mod signals;
