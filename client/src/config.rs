@@ -1,15 +1,15 @@
 //! What a client, and everything built on it, needs to know: from flags, the environment, or code.
 
 use crate::{
-    codec::{KeyError, KeySource},
+    codec::{KeyError, KeySource, RegistryCipher},
     duration,
     temporal::{TemporalConfig, TemporalConfigError},
 };
 use clap::{Args, FromArgMatches, ValueEnum};
 use handoff_proto::workflows::DEFAULT_TASK_QUEUE;
-use handoff_store::RegistryOptions;
+use handoff_store::{Cipher, RegistryOptions};
 use secrecy::SecretString;
-use std::{convert::Infallible, fmt, path::PathBuf, time::Duration};
+use std::{convert::Infallible, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 /// Where the registry is, unless configured.
 pub const DEFAULT_REGISTRY_URL: &str = "sqlite:.handoff/registry.db";
@@ -45,7 +45,7 @@ pub struct Config {
     pub idempotency_ttl: Duration,
     /// Whether durability and safety are required.
     pub environment: Environment,
-    /// The keys that encrypt what Temporal stores. All clients and workers of a namespace need the same.
+    /// The keys that encrypt what Temporal and the registry store. All clients and workers of a namespace need the same.
     pub encryption: KeySource,
     /// Where buyers reach this seller, if they do.
     pub public_url: Option<String>,
@@ -129,9 +129,10 @@ impl Config {
         redact_url(&self.registry_url)
     }
 
-    /// How the registry is to behave.
-    pub fn registry_options(&self) -> RegistryOptions {
-        RegistryOptions { replay_ttl: self.idempotency_ttl, ..RegistryOptions::default() }
+    /// How the registry is to behave, and what seals it.
+    pub fn registry_options(&self) -> Result<RegistryOptions, ConfigError> {
+        let cipher = self.encryption.load()?.map(|keys| Arc::new(RegistryCipher::new(keys)) as Arc<dyn Cipher>);
+        Ok(RegistryOptions { replay_ttl: self.idempotency_ttl, cipher, ..RegistryOptions::default() })
     }
 }
 
@@ -197,7 +198,7 @@ pub struct ConfigArgs {
         help_heading = "Behaviour"
     )]
     public_url: Option<String>,
-    /// Keys that encrypt what Temporal stores, id:base64[,id:base64…]: the first encrypts, all decrypt. Give them by the
+    /// Keys that encrypt what Temporal and the registry store, id:base64[,id:base64…]: the first encrypts, all decrypt. Give them by the
     /// environment: flags are seen in process lists
     #[arg(long, env = "HANDOFF_ENCRYPTION_KEYS", hide_env_values = true, value_parser = secret, value_name = "KEYS", global = true, help_heading = "Encryption")]
     encryption_keys: Option<SecretString>,

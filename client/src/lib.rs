@@ -2,7 +2,7 @@
 //!
 //! - [`Handoff`]: the client. Gateways, workers and tests share it with the CLI.
 //! - [`temporal`]: the connection to Temporal.
-//! - [`codec`]: what encrypts all that Temporal stores, and the one data converter.
+//! - [`codec`]: what encrypts all that Temporal and the registry store, and the one data converter.
 //! - [`Config`]: from flags, the environment or code.
 //! - [`cli`]: the command `handoff`.
 //!
@@ -24,6 +24,7 @@ mod production;
 mod progress;
 mod queue;
 mod reconcile;
+mod reseal;
 mod resolve;
 mod tasks;
 pub mod temporal;
@@ -39,6 +40,7 @@ pub use error::Error;
 pub use handoff_store::Viewer;
 pub use progress::ProgressReport;
 pub use reconcile::{ReconcileAction, ReconcileReport, ReconciledRequest, RunSeen};
+pub use reseal::ResealReport;
 pub use resolve::Resolved;
 pub use tasks::Tasks;
 pub use temporal::{ConnectError, TemporalConfig, TemporalConfigError};
@@ -60,7 +62,7 @@ impl Handoff {
     pub async fn connect(config: Config) -> Result<Self, Error> {
         config.check()?;
         let temporal = temporal::connect(&config).await?;
-        let registry = handoff_store::connect(&config.registry_url, config.registry_options()).await?;
+        let registry = handoff_store::connect(&config.registry_url, config.registry_options()?).await?;
         Ok(Self::from_parts(temporal, registry, config))
     }
 

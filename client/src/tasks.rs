@@ -20,7 +20,7 @@ impl Tasks {
     /// Opens the registry, migrating its schema first.
     pub async fn connect(config: &Config) -> Result<Self, Error> {
         config.check()?;
-        Ok(Self::new(handoff_store::connect(&config.registry_url, config.registry_options()).await?))
+        Ok(Self::new(handoff_store::connect(&config.registry_url, config.registry_options()?).await?))
     }
 
     /// From a registry that is open already.

@@ -11,7 +11,8 @@ use handoff_proto::{
     wire::ListTasksRequest,
 };
 use handoff_store::{
-    Backend, Claim, ClaimView, Health, NewClaim, Observation, Reconciled, Registry, RegistryError, TaskPage, Viewer,
+    Backend, Claim, ClaimView, Health, NewClaim, Observation, Reconciled, Registry, RegistryError, Resealed, TaskPage,
+    Viewer,
 };
 use prost::Message;
 use serde::Serialize;
@@ -106,6 +107,16 @@ impl Registry for FakeRegistry {
 
     async fn update_progress(&self, _: &TaskRef, _: &Progress) -> Result<bool> {
         Ok(true)
+    }
+
+    async fn webhook(&self, _: &TaskRef) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    async fn reseal(&self, after: Option<&str>, _: u32, _: bool) -> Result<Resealed> {
+        let values = [(Some("old".to_owned()), 2), (None, 1)].into();
+        let next = if after.is_none() { Some("t".to_owned()) } else { None };
+        Ok(Resealed { tasks: 1, values, resealed: 1, unreadable: 0, next })
     }
 
     async fn record_decision(&self, _: &TaskRef, _: &Decision) -> Result<Standing> {

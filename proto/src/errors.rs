@@ -27,8 +27,11 @@ pub const RUN_LOST: &str = "X_HANDOFF_RUN_LOST";
 /// A seller's handler failed in a way that it did not describe.
 pub const HANDLER_FAILED: &str = "X_HANDOFF_HANDLER_FAILED";
 
+/// A request has a secret in it, and there are no keys to seal it with.
+pub const KEYS_REQUIRED: &str = "X_HANDOFF_KEYS_REQUIRED";
+
 /// All codes of Handoff's own.
-pub const CODES: [&str; 12] = [
+pub const CODES: [&str; 13] = [
     DEADLINE_EXCEEDED,
     DECIDE_FAILED,
     ENQUEUE_FAILED,
@@ -41,6 +44,7 @@ pub const CODES: [&str; 12] = [
     OUTCOME_UNKNOWN,
     RUN_LOST,
     HANDLER_FAILED,
+    KEYS_REQUIRED,
 ];
 
 /// The review's deadline passed.
@@ -102,6 +106,16 @@ pub fn run_lost() -> AdcpError {
 pub fn handler_failed(correlation_id: &str) -> AdcpError {
     AdcpError::transient(HANDLER_FAILED, format!("The seller failed unexpectedly (correlation id {correlation_id})."))
         .retry_after(60)
+}
+
+/// A secret came, at this path, and would be stored in clear.
+pub fn keys_required(field: &str) -> AdcpError {
+    AdcpError::correctable(KEYS_REQUIRED, "This seller has no encryption keys, so it can't keep the request's secret.")
+        .field(field)
+        .suggestion(
+            "Leave the secret out. The seller: set HANDOFF_ENCRYPTION_KEYS or HANDOFF_ENCRYPTION_KEYS_FILE \
+             (`handoff codec generate-key` makes a key) for workers and clients.",
+        )
 }
 
 #[cfg(test)]

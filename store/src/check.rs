@@ -20,6 +20,9 @@ pub(crate) fn claim(claim: &NewClaim) -> Result<(), RegistryError> {
     if let Some(context) = &claim.context_json {
         text("context", context)?;
     }
+    if let Some(webhook) = &claim.webhook {
+        text("push_notification_config", &webhook.config_json)?;
+    }
     match &claim.idempotency_key {
         Some(key) => name("idempotency_key", key, MAX_KEY_BYTES),
         None => Ok(()),

@@ -1,5 +1,6 @@
 //! What can go wrong with the registry.
 
+use crate::CipherError;
 use sqlx::migrate::MigrateError;
 
 /// An error of the registry. Its messages name neither connection strings nor bodies.
@@ -31,6 +32,24 @@ pub enum RegistryError {
     /// A stored value can't be read back.
     #[error("the registry holds a value that can't be read: {0}")]
     Corrupt(String),
+    /// A value can't be sealed or opened. Nothing was written.
+    #[error("the registry's {column} of {task_id}: {error}")]
+    Sealed {
+        /// Whose.
+        task_id: String,
+        /// Which.
+        column: &'static str,
+        /// Why.
+        error: CipherError,
+    },
+    /// The keys can't be used.
+    #[error("the registry's encryption: {0}")]
+    Keys(CipherError),
+    /// A secret came, and there are no keys to seal it with. Nothing was written.
+    #[error(
+        "there are no keys to seal a buyer's secret with: set HANDOFF_ENCRYPTION_KEYS or HANDOFF_ENCRYPTION_KEYS_FILE"
+    )]
+    NoKeys,
     /// Anything else that the database refused.
     #[error("the registry refused: {0}")]
     Database(String),
@@ -39,7 +58,11 @@ pub enum RegistryError {
 impl RegistryError {
     /// May the same call succeed later?
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Sealed { error, .. } | Self::Keys(error) => error.is_transient(),
+            _ => false,
+        }
     }
 
     /// What an error means that is not a database's own.

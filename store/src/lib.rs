@@ -7,24 +7,30 @@
 //! - Every write is idempotent and guarded by state: it may run twice, late, and on two workers.
 //! - The first committed settle is the decision. What a caller finds recorded beats what it was about to record.
 //! - Scope and principal are part of every buyer's predicate; what does not match does not exist.
-//! - JSON bodies are stored as the text that they came as.
+//! - JSON bodies are kept as the text that they came as.
+//! - With a [`Cipher`], bodies are opened on load and sealed on write: the rules never see a sealed value, the database
+//!   never sees a clear one.
 
 mod check;
+mod cipher;
 mod engine;
 mod error;
 #[cfg(test)]
 mod plans;
 mod postgres;
 mod registry;
+mod reseal;
 mod rules;
 mod sql;
 mod sqlite;
 mod store;
 mod types;
+mod vault;
 
+pub use cipher::{Cipher, CipherError, Place, Sealed};
 pub use error::RegistryError;
 pub use registry::{Registry, connect};
 pub use types::{
     Answer, Backend, Claim, ClaimView, Health, NewClaim, Observation, ObservedStage, Reconciled, RegistryOptions,
-    TaskPage, Viewer,
+    Resealed, TaskPage, Viewer, Webhook,
 };

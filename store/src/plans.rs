@@ -88,7 +88,7 @@ async fn later(store: &impl Store, dialect: Dialect, viewer: &Viewer, request: &
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite() {
-    database::run(Kind::Sqlite, async |database| {
+    database::run(Kind::Sqlite, false, async |database| {
         let store = Sqlite::open(&database.url).await.unwrap();
         filled(&database).await;
         let dialect = Dialect::Sqlite;
@@ -129,7 +129,7 @@ async fn sqlite() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres() {
-    database::run(Kind::Postgres, async |database| {
+    database::run(Kind::Postgres, false, async |database| {
         let store = Postgres::open(&database.url, &RegistryOptions::default()).await.unwrap();
         filled(&database).await;
         let dialect = Dialect::Postgres;

@@ -1,8 +1,8 @@
 //! The contract that both databases fulfil.
 
 use crate::{
-    Claim, ClaimView, Health, NewClaim, Observation, Reconciled, RegistryError, RegistryOptions, TaskPage, Viewer,
-    engine::Engine, postgres::Postgres, sqlite::Sqlite,
+    Claim, ClaimView, Health, NewClaim, Observation, Reconciled, RegistryError, RegistryOptions, Resealed, TaskPage,
+    Viewer, engine::Engine, postgres::Postgres, sqlite::Sqlite,
 };
 use async_trait::async_trait;
 use handoff_proto::{
@@ -52,6 +52,10 @@ pub trait Registry: Send + Sync + 'static {
     /// was submitted fails instead, and the settlement says so; one that ended keeps its end.
     async fn discard(&self, task: &TaskRef, error: &AdcpError) -> Result<Option<Settlement>>;
 
+    /// The webhook that a task's request registered: its `push_notification_config` as JSON text, with its secrets. `None`: there
+    /// is none, or none that is still needed; only a task that is or may become visible keeps it, until it is purged.
+    async fn webhook(&self, task: &TaskRef) -> Result<Option<String>>;
+
     /// Appends to the task's history. An entry whose key is already there is not written again.
     async fn append_history(&self, task: &TaskRef, entries: &[(String, HistoryEntry)]) -> Result<()>;
 
@@ -59,6 +63,9 @@ pub trait Registry: Send + Sync + 'static {
     async fn get(&self, viewer: &Viewer, task_id: &str, include_history: bool) -> Result<Option<TaskRecord>>;
 
     /// The visible tasks that the viewer may see, filtered, sorted and paged.
+    ///
+    /// With a cipher, `context_contains` opens contexts one by one, of at most 1,000 tasks a page: such a page may be shorter
+    /// than it could be, even empty, and still have a next one; and only its first page has a total.
     async fn list(&self, viewer: &Viewer, request: &ListTasksRequest) -> Result<TaskPage>;
 
     /// The reference of a task by its id alone, visible or not, for operators' and reviewers' tools.
@@ -79,6 +86,10 @@ pub trait Registry: Send + Sync + 'static {
     /// Empties the bodies and history of an ended request, and leaves a tombstone: its idempotency key stays expired. The caller
     /// has seen that no run is open. `false`: not ended, or not past its TTL.
     async fn purge(&self, task: &TaskRef) -> Result<bool>;
+
+    /// Seals with the active key what other keys seal, or none, of up to `limit` tasks after `after`, by task id; each task in a
+    /// transaction of its own. Changes nothing else, and needs keys. With `dry_run` it only counts.
+    async fn reseal(&self, after: Option<&str>, limit: u32, dry_run: bool) -> Result<Resealed>;
 
     /// Reaches the database, and says which and how far migrated.
     async fn health(&self) -> Result<Health>;

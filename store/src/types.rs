@@ -1,7 +1,8 @@
 //! What goes into and comes out of the registry, beyond the messages of `handoff-proto`.
 
+use crate::Cipher;
 use handoff_proto::v1::{TaskRecord, TaskRef};
-use std::time::Duration;
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 /// How a registry behaves.
 #[derive(Clone, Debug)]
@@ -10,11 +11,13 @@ pub struct RegistryOptions {
     pub replay_ttl: Duration,
     /// Connections kept to a PostgreSQL database.
     pub max_connections: u32,
+    /// What seals bodies; without it they are stored in clear, and requests with a webhook's secret are refused.
+    pub cipher: Option<Arc<dyn Cipher>>,
 }
 
 impl Default for RegistryOptions {
     fn default() -> Self {
-        Self { replay_ttl: Duration::from_secs(86_400), max_connections: 10 }
+        Self { replay_ttl: Duration::from_secs(86_400), max_connections: 10, cipher: None }
     }
 }
 
@@ -31,8 +34,23 @@ pub struct NewClaim {
     pub request_hash: String,
     /// The request's `context`, as JSON text.
     pub context_json: Option<String>,
-    /// The request registered a webhook.
-    pub has_webhook: bool,
+    /// The webhook that the request registered. What is recorded with a key stays: a repeated call changes nothing.
+    pub webhook: Option<Webhook>,
+}
+
+/// A webhook as a buyer registered it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// The request's `push_notification_config` as JSON text, with its secrets.
+    pub config_json: String,
+    /// There is a token or there are credentials in it: it is not stored in clear.
+    pub has_secret: bool,
+}
+
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Webhook").field("has_secret", &self.has_secret).finish_non_exhaustive()
+    }
 }
 
 /// What a claim found.
@@ -155,6 +173,21 @@ pub enum Reconciled {
     Discarded,
     /// The journal was closed, and the claim answers "outcome unknown" until its TTL.
     Voided,
+}
+
+/// What a batch of resealing found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resealed {
+    /// Tasks that were looked at.
+    pub tasks: u64,
+    /// How many values each key sealed, by the key's id, before anything was done; `None`: values in clear.
+    pub values: BTreeMap<Option<String>, u64>,
+    /// Tasks with values that were sealed anew; with `dry_run`, that would be.
+    pub resealed: u64,
+    /// Tasks that were left as they are, because a key of theirs is missing.
+    pub unreadable: u64,
+    /// The last task that was looked at, for the next batch; absent when there are no more.
+    pub next: Option<String>,
 }
 
 /// Which database serves the registry.

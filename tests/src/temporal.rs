@@ -18,6 +18,7 @@ pub struct OwnTemporal {
     directory: TempDir,
     server: Option<TemporalServer>,
     port: u16,
+    with_ui: bool,
 }
 
 impl Temporal {
@@ -31,8 +32,17 @@ impl Temporal {
 
     /// A server of the test's own.
     pub async fn own() -> Result<Self> {
+        Self::start(false).await
+    }
+
+    /// A server of the test's own that also serves its web UI, and with it its HTTP API.
+    pub async fn own_with_ui() -> Result<Self> {
+        Self::start(true).await
+    }
+
+    async fn start(with_ui: bool) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let mut own = OwnTemporal { directory, server: None, port: 0 };
+        let mut own = OwnTemporal { directory, server: None, port: 0, with_ui };
         own.start().await?;
         Ok(Self::Own(Box::new(own)))
     }
@@ -43,6 +53,12 @@ impl Temporal {
             Self::Shared(address) => address.clone(),
             Self::Own(own) => format!("127.0.0.1:{}", own.port),
         }
+    }
+
+    /// Host and port of the web UI, of an own server that has one and runs.
+    pub fn ui_address(&self) -> Option<String> {
+        let Self::Own(own) = self else { return None };
+        own.server.as_ref()?.ui_address().map(|address| address.to_string())
     }
 
     /// SIGKILL. Only for an own server.
@@ -71,7 +87,7 @@ impl OwnTemporal {
         let options = ServerOptions {
             database: file("temporal.db"),
             port: if self.port == 0 { Port::Any } else { Port::Exactly(self.port) },
-            ui_port: None,
+            ui_port: self.with_ui.then_some(Port::Any),
             log: file("temporal.log"),
         };
         let server = TemporalServer::start(&options).await?;

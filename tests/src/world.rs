@@ -52,7 +52,7 @@ pub struct World {
 impl World {
     /// On the shared Temporal server.
     pub async fn new(kind: Kind) -> Result<Self> {
-        Self::with(Temporal::shared().await?, kind, |_| ()).await
+        Self::on(Temporal::shared().await?, kind, |_| ()).await
     }
 
     /// On a Temporal server of its own, which the test may kill.
@@ -62,15 +62,16 @@ impl World {
 
     /// On a Temporal server of its own, with a configuration of its own.
     pub async fn with_own_temporal_configured(kind: Kind, configure: impl FnOnce(&mut Config)) -> Result<Self> {
-        Self::with(Temporal::own().await?, kind, configure).await
+        Self::on(Temporal::own().await?, kind, configure).await
     }
 
     /// On the shared Temporal server, with a configuration of its own.
     pub async fn configured(kind: Kind, configure: impl FnOnce(&mut Config)) -> Result<Self> {
-        Self::with(Temporal::shared().await?, kind, configure).await
+        Self::on(Temporal::shared().await?, kind, configure).await
     }
 
-    async fn with(temporal_server: Temporal, kind: Kind, configure: impl FnOnce(&mut Config)) -> Result<Self> {
+    /// On this Temporal server, with a configuration of its own.
+    pub async fn on(temporal_server: Temporal, kind: Kind, configure: impl FnOnce(&mut Config)) -> Result<Self> {
         let database = Database::create(kind).await?;
         let lab = tempfile::tempdir()?;
         let mut config = Config {
@@ -89,7 +90,7 @@ impl World {
         };
         configure(&mut config);
         let temporal_client = temporal::connect(&config).await?;
-        let registry = handoff_store::connect(&config.registry_url, config.registry_options()).await?;
+        let registry = handoff_store::connect(&config.registry_url, config.registry_options()?).await?;
         let handoff = Handoff::from_parts(temporal_client.clone(), registry.clone(), config.clone());
         Ok(Self {
             temporal: temporal_server,
@@ -122,6 +123,13 @@ impl World {
         Ok(temporal::connect(&config).await?)
     }
 
+    /// A client of its own, of a process that is configured a little differently.
+    pub async fn connected(&self, configure: impl FnOnce(&mut Config)) -> Result<Handoff> {
+        let mut config = self.config.clone();
+        configure(&mut config);
+        Ok(Handoff::connect(config).await?)
+    }
+
     /// A lab seller's worker in this process.
     pub async fn worker(&self) -> Result<InProcessWorker> {
         self.worker_of(self.temporal_client.clone(), handlers(self.calls.clone())).await
@@ -129,14 +137,25 @@ impl World {
 
     /// A worker in this process, of these handlers and on this connection.
     pub async fn worker_of(&self, client: Client, seller: Handlers) -> Result<InProcessWorker> {
+        self.start_worker(&self.config, client, seller).await
+    }
+
+    /// A worker in this process, of these handlers, that is configured a little differently.
+    pub async fn worker_with(&self, configure: impl FnOnce(&mut Config), seller: Handlers) -> Result<InProcessWorker> {
+        let mut config = self.config.clone();
+        configure(&mut config);
+        self.start_worker(&config, temporal::connect(&config).await?, seller).await
+    }
+
+    async fn start_worker(&self, config: &Config, client: Client, seller: Handlers) -> Result<InProcessWorker> {
         let settings = WorkerSettings {
-            task_queue: self.config.task_queue.clone(),
+            task_queue: config.task_queue.clone(),
             sticky_timeout: Duration::from_secs(1),
             shutdown_grace: Duration::from_secs(2),
             ..WorkerSettings::default()
         };
         // A registry of its own: a pool's connections end with the runtime that opened them, and the worker's ends first.
-        let registry = handoff_store::connect(&self.config.registry_url, self.config.registry_options()).await?;
+        let registry = handoff_store::connect(&config.registry_url, config.registry_options()?).await?;
         InProcessWorker::start(client, registry, seller, settings).await
     }
 

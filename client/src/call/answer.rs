@@ -3,7 +3,7 @@
 use super::request::{Request, context_of};
 use crate::Error;
 use handoff_proto::{
-    json,
+    errors, json,
     limits::MAX_REQUEST_BYTES,
     verbs::{self, Verb},
     wire::{self, AdcpError},
@@ -69,6 +69,7 @@ impl CallError {
             RegistryError::InvalidQuery { field, message } => {
                 AdcpError::correctable("INVALID_REQUEST", format!("{field} {message}.")).field(field).into()
             }
+            RegistryError::NoKeys => errors::keys_required("push_notification_config").into(),
             other => Self::Infrastructure(other.into()),
         }
     }

@@ -35,7 +35,7 @@ impl Handoff {
             idempotency_key: request.idempotency_key.clone(),
             request_hash: request.hash.clone(),
             context_json: request.context().map(ToString::to_string),
-            has_webhook: request.has_webhook(),
+            webhook: request.webhook.clone(),
         };
         let give_up = deadline.min(Instant::now() + LONGEST_RETRY);
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));

@@ -3,6 +3,7 @@
 mod answer;
 mod claim;
 mod request;
+mod secrets;
 mod start;
 mod wait;
 
@@ -27,6 +28,9 @@ impl Handoff {
     pub async fn call(&self, caller: &Caller, verb: &str, request_text: &[u8]) -> Result<Answer, CallError> {
         caller.check()?;
         let request = Request::read(verb, request_text, self.config().sync_deadline)?;
+        if self.config().encryption.is_none() {
+            request.needs_no_keys()?;
+        }
         let task = TaskRef {
             task_id: TaskId::generate().into(),
             scope: caller.scope.clone(),
@@ -35,7 +39,7 @@ impl Handoff {
         };
         let input = TaskInput {
             task: Some(task),
-            request_json: request.text.to_owned(),
+            request_json: request.text.clone().into_owned(),
             sync_deadline: Some(convert::to_proto_duration(request.sync_deadline)),
             sandbox: caller.sandbox,
             correlation_id: uuid::Uuid::now_v7().simple().to_string(),

@@ -1,22 +1,25 @@
 //! Reading a buyer's request, as far as every verb needs it.
 
-use super::CallError;
+use super::{CallError, secrets};
 use handoff_proto::{
+    errors,
     json::{self, JsonError},
     limits::{MAX_CONTEXT_BYTES, MAX_REQUEST_BYTES},
     verbs::{self, IdempotencyKey, Verb},
     wire::AdcpError,
 };
+use handoff_store::Webhook;
 use serde_json::Value;
-use std::time::Duration;
+use std::{borrow::Cow, fmt, time::Duration};
 
 /// A request that may be claimed.
-#[derive(Debug)]
 pub(super) struct Request<'a> {
     pub(super) verb: &'static Verb,
-    /// As the buyer wrote it.
-    pub(super) text: &'a str,
+    /// As the buyer wrote it, without what is the webhook's alone.
+    pub(super) text: Cow<'a, str>,
     pub(super) body: Value,
+    /// The webhook that it registers.
+    pub(super) webhook: Option<Webhook>,
     pub(super) idempotency_key: Option<String>,
     pub(super) hash: String,
     /// How long to wait before `submitted` may be said.
@@ -29,7 +32,7 @@ impl<'a> Request<'a> {
             AdcpError::correctable("UNSUPPORTED_FEATURE", format!("{verb:?} is not a verb that this seller runs."))
                 .suggestion("Call get_adcp_capabilities for what is supported.")
         })?;
-        let body = json::parse_object(text, MAX_REQUEST_BYTES).map_err(unreadable)?;
+        let mut body = json::parse_object(text, MAX_REQUEST_BYTES).map_err(unreadable)?;
         let text = std::str::from_utf8(text).map_err(|_| invalid("The request is not UTF-8."))?;
         if let Some(size) =
             context_of(&body).map(|context| context.to_string().len()).filter(|size| *size > MAX_CONTEXT_BYTES)
@@ -38,12 +41,15 @@ impl<'a> Request<'a> {
             return Err(invalid(message).field("context").into());
         }
         let hash = json::request_hash(&body).map_err(unreadable)?;
+        let webhook = secrets::take_webhook(&mut body)?;
+        // Written anew even without a secret: in the text there may be another webhook under the same name.
+        let text = if webhook.is_some() { body.to_string().into() } else { text.into() };
         let idempotency_key = idempotency_key(verb, &body)?;
         let sync_deadline = match body.get("time_budget") {
             None | Some(Value::Null) => longest_wait,
             Some(budget) => time_budget(budget)?.map_or(longest_wait, |budget| budget.min(longest_wait)),
         };
-        Ok(Self { verb, text, body, idempotency_key, hash, sync_deadline })
+        Ok(Self { verb, text, body, webhook, idempotency_key, hash, sync_deadline })
     }
 
     /// To be echoed.
@@ -51,8 +57,22 @@ impl<'a> Request<'a> {
         context_of(&self.body)
     }
 
-    pub(super) fn has_webhook(&self) -> bool {
-        self.body.get("push_notification_config").is_some_and(Value::is_object)
+    /// Refuses a request with a secret that nothing could keep.
+    pub(super) fn needs_no_keys(&self) -> Result<(), AdcpError> {
+        if self.webhook.as_ref().is_some_and(|webhook| webhook.has_secret) {
+            return Err(errors::keys_required("push_notification_config"));
+        }
+        match secrets::secret_for_seller(&self.body) {
+            Some(path) => Err(errors::keys_required(&path)),
+            None => Ok(()),
+        }
+    }
+}
+
+// A body may hold anything.
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("verb", &self.verb.name).field("hash", &self.hash).finish_non_exhaustive()
     }
 }
 
@@ -159,6 +179,27 @@ mod tests {
         ] {
             assert_eq!(wait(bad.clone()).unwrap_err().field.as_deref(), Some("time_budget"), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_runs_has_no_secret_of_the_webhook_and_the_hash_is_of_the_whole() {
+        // Of two with one name the last counts; the first must not slip through.
+        let text = br#"{"push_notification_config": {"url": "https://b.example", "token": "first token"},
+            "push_notification_config": {"url": "https://b.example", "token": "second token"}, "brief": 1.10}"#;
+        let request = Request::read("get_products", text, WAIT).unwrap();
+        assert!(!request.text.contains("token") && request.text.contains("1.10"), "{}", request.text);
+        assert!(!format!("{request:?}").contains("second token"));
+        let body = json::parse_object(text, MAX_REQUEST_BYTES).unwrap();
+        assert_eq!(request.hash, json::request_hash(&body).unwrap());
+        let refused = request.needs_no_keys().unwrap_err();
+        assert_eq!(
+            (refused.code.as_str(), refused.field.as_deref()),
+            (errors::KEYS_REQUIRED, Some("push_notification_config"))
+        );
+        let plain = br#"{"brief":  "x", "push_notification_config": {"url": "https://b.example"}}"#;
+        Request::read("get_products", plain, WAIT).unwrap().needs_no_keys().unwrap();
+        let untouched = br#"{ "brief":  "x" }"#;
+        assert_eq!(Request::read("get_products", untouched, WAIT).unwrap().text.as_bytes(), untouched);
     }
 
     #[test]

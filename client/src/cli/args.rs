@@ -38,6 +38,22 @@ pub(super) enum Command {
     /// Keys of payload encryption, and the endpoint with which Temporal's UI and CLI read what is encrypted
     #[command(subcommand)]
     Codec(CodecCommand),
+    /// Look after the registry
+    #[command(subcommand)]
+    Registry(RegistryCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RegistryCommand {
+    /// Seal with the active key what older keys seal, so that those can be removed
+    Reseal(ResealArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ResealArgs {
+    /// Only count which keys are needed
+    #[arg(long)]
+    pub(super) dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,6 +9,7 @@ mod input;
 mod output;
 mod problem;
 mod reconcile;
+mod registry;
 mod show;
 mod task;
 mod verb;
@@ -17,7 +18,7 @@ pub use args::Cli;
 pub use exit::Exit;
 
 use crate::{Config, Handoff, Tasks};
-use args::{Command, TaskCommand, VerbCommand};
+use args::{Command, RegistryCommand, TaskCommand, VerbCommand};
 use clap::Parser;
 use output::Output;
 use problem::Problem;
@@ -78,6 +79,9 @@ async fn dispatch(command: Command, config: Config, output: &Output) -> Result<E
             TaskCommand::Cancel(cancel) => decide::send(cancel.decision()?, config, output).await,
         },
         Command::Codec(command) => codec::run(command, &config, output).await,
+        Command::Registry(RegistryCommand::Reseal(args)) => {
+            registry::reseal(args, &Tasks::connect(&config).await?, output).await
+        }
         Command::Doctor => Ok(doctor::run(&config, output).await),
         Command::Reconcile(args) => reconcile::run(args, &Handoff::connect(config).await?, output).await,
     }

@@ -1,7 +1,7 @@
 //! Temporal's payload codec over the keys.
 
 use super::{
-    KeyProvider, OpenError, SealError,
+    KeyProvider, OpenError, SealError, envelope,
     payload::{is_sealed, key_id, open, seal},
 };
 use futures::future::{BoxFuture, FutureExt};
@@ -43,14 +43,8 @@ impl EncryptingCodec {
     }
 
     async fn open_one(&self, payload: Payload) -> Result<Payload, OpenError> {
-        let id = key_id(&payload).into_owned();
-        if id.is_empty() {
-            return Err(OpenError::Format { key: id, reason: "it names no key" });
-        }
-        match self.keys.find(&id).await? {
-            Some(key) => open(&key, payload),
-            None => Err(OpenError::UnknownKey { key: id }),
-        }
+        let key = envelope::find(&*self.keys, &key_id(&payload)).await?;
+        open(&key, payload)
     }
 }
 

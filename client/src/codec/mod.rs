@@ -1,7 +1,9 @@
-//! Encryption of everything that Temporal stores: requests, results, handler inputs, heartbeats, decisions, errors.
+//! Encryption of everything that Temporal and the registry store: requests, results, handler inputs, heartbeats, decisions,
+//! errors, reasons.
 //!
 //! - [`KeyRing`], [`KeyProvider`], [`KeySource`]: the keys, from the environment, a file, or a key service.
 //! - [`EncryptingCodec`]: Temporal's payload codec on top of them.
+//! - [`RegistryCipher`]: what seals the registry's values, on top of the same.
 //! - [`serve`]: the endpoint with which Temporal's UI and CLI show what is encrypted.
 //!
 //! Invariants:
@@ -12,13 +14,17 @@
 //! - No message, log or `Debug` holds key material or what was encrypted.
 
 mod aes;
+mod envelope;
+mod key_file;
 mod keys;
 mod payload;
+mod registry;
 mod serve;
 
 pub use aes::EncryptingCodec;
+pub use envelope::{OpenError, SealError};
 pub use keys::{Key, KeyError, KeyProvider, KeyRing, KeySource, KeyUnavailable};
-pub use payload::{OpenError, SealError};
+pub use registry::RegistryCipher;
 pub use serve::{CodecServer, MIN_TOKEN_BYTES, ServeError, router, serve};
 
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use temporalio_common::protos::temporal::api::common::v1::Payload;
 
 const NAME: &str = "encryption";
-const MEND: &str =
+pub(super) const MEND: &str =
     "Make a key with `handoff codec generate-key`, and set HANDOFF_ENCRYPTION_KEYS for every worker and client.";
 
 pub(super) async fn check(config: &Config) -> Check {

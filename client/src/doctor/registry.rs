@@ -1,28 +1,69 @@
-//! The registry: reachable, of this build's schema, and durable.
+//! The registry: reachable, of this build's schema, durable, and sealed with keys that are there.
 
 use super::Check;
-use crate::{Config, duration};
-use handoff_store::{Backend, RegistryError};
+use crate::{Config, Environment, duration};
+use handoff_store::{Backend, Registry, RegistryError, Resealed};
 use std::time::Duration;
 
 const NAME: &str = "registry";
+const ENCRYPTION: &str = "registry encryption";
 const TIMEOUT: Duration = Duration::from_secs(10);
+// The oldest are the likeliest to need an old key.
+const LOOKED_AT: u32 = 100;
 
 pub(super) async fn checks(config: &Config) -> Vec<Check> {
-    vec![tokio::time::timeout(TIMEOUT, check(config)).await.unwrap_or_else(|_| {
+    tokio::time::timeout(TIMEOUT, looked_at(config)).await.unwrap_or_else(|_| {
         let found = format!("{}: no answer within {}", config.redacted_registry_url(), duration::format(TIMEOUT));
-        Check::fail(NAME, found, "Check that the database runs and that HANDOFF_REGISTRY_URL names it.")
-    })]
+        vec![Check::fail(NAME, found, "Check that the database runs and that HANDOFF_REGISTRY_URL names it.")]
+    })
 }
 
-async fn check(config: &Config) -> Check {
+async fn looked_at(config: &Config) -> Vec<Check> {
     let url = config.redacted_registry_url();
-    let registry = match handoff_store::connect(&config.registry_url, config.registry_options()).await {
-        Ok(registry) => registry,
-        Err(error) => return Check::fail(NAME, format!("{url}: {error}"), mend(&error)),
+    let options = match config.registry_options() {
+        Ok(options) => options,
+        Err(error) => return vec![Check::fail(NAME, error.to_string(), "Correct the keys.")],
     };
-    let health = registry.health().await;
+    let registry = match handoff_store::connect(&config.registry_url, options).await {
+        Ok(registry) => registry,
+        Err(error) => return vec![Check::fail(NAME, format!("{url}: {error}"), mend(&error))],
+    };
+    let checks = vec![check(&url, registry.health().await), encryption(config, &*registry).await];
     registry.close().await;
+    checks
+}
+
+async fn encryption(config: &Config, registry: &dyn Registry) -> Check {
+    const RESEAL: &str = "Run `handoff registry reseal` before you remove an old key.";
+    let found = match registry.reseal(None, LOOKED_AT, true).await {
+        Ok(found) => found,
+        Err(error) => return Check::fail(ENCRYPTION, error.to_string(), "Check the keys, and `handoff doctor` again."),
+    };
+    let told = told(&found);
+    if found.unreadable > 0 {
+        let told = format!("{told}; {} tasks can't be read with the keys of this process", found.unreadable);
+        return Check::fail(ENCRYPTION, told, "Add the missing keys to HANDOFF_ENCRYPTION_KEYS.");
+    }
+    match (config.encryption.is_none(), config.environment) {
+        (true, Environment::Production) => Check::fail(ENCRYPTION, "there are no keys", super::encryption::MEND),
+        (true, Environment::Development) => Check::warn(ENCRYPTION, "there are no keys", super::encryption::MEND),
+        (false, _) if found.resealed > 0 => Check::warn(ENCRYPTION, told, RESEAL),
+        (false, _) => Check::ok(ENCRYPTION, told),
+    }
+}
+
+fn told(found: &Resealed) -> String {
+    let keys = found.values.iter().map(|(key, values)| match key {
+        Some(key) => format!("{values} values are sealed with key {key:?}"),
+        None => format!("{values} values are in clear"),
+    });
+    let keys = keys.collect::<Vec<_>>().join(", ");
+    let keys = if keys.is_empty() { "nothing is stored yet".to_owned() } else { keys };
+    let all = if found.next.is_some() { format!("of the oldest {LOOKED_AT} tasks, ") } else { String::new() };
+    format!("{all}{keys}")
+}
+
+fn check(url: &str, health: Result<handoff_store::Health, RegistryError>) -> Check {
     match health {
         Err(error) => Check::fail(NAME, format!("{url}: {error}"), mend(&error)),
         Ok(health) => {

@@ -80,7 +80,7 @@ impl Request {
             idempotency_key: claim.idempotency_key.clone(),
             request_hash: claim.request_hash.clone(),
             context_json: claim.context_json.clone(),
-            has_webhook: claim.has_webhook,
+            has_webhook: claim.webhook.is_some(),
             claim: ClaimState::InFlight,
             answer: None,
             answered_at: None,
@@ -122,6 +122,11 @@ impl Request {
     /// The claim was taken away from this task.
     pub(crate) fn claim_is_gone(&self) -> bool {
         !matches!(self.claim, ClaimState::InFlight | ClaimState::Answered)
+    }
+
+    /// A webhook may still be sent: somebody was told `submitted`, or will be.
+    pub(crate) fn needs_webhook(&self) -> bool {
+        self.has_webhook && (self.visible || self.stage().is_some())
     }
 
     /// What is left to do, if anything is.

@@ -2,19 +2,26 @@
 //!
 //! A page walks one index in order from where the last page ended, so it costs what its rows cost, however many tasks
 //! there are. A reviewer's accounts are walked each by itself and merged.
+//!
+//! What a context contains is looked for by the database; sealed contexts are opened and looked at by [`List::holds`], of a
+//! bounded number of candidates.
 
 use super::{
     Bind, Dialect, Row, Statement,
     cursor::{Cursor, Position, fingerprint},
-    requests::{COLUMNS, push_viewer},
+    requests::{COLUMNS, CONTEXT, push_viewer},
 };
-use crate::{RegistryError, Viewer};
+use crate::{RegistryError, Viewer, vault::SEALED};
 use chrono::{DateTime, Utc};
 use handoff_proto::wire::{ListTasksRequest, SortDirection, SortField};
 use serde_json::json;
 
 /// How many matching tasks are counted at most.
 pub(crate) const MAX_TOTAL: i64 = 1_000;
+
+/// How many tasks' contexts are opened for one page at most, and how many are read at once.
+pub(crate) const MAX_CANDIDATES: u32 = 1_000;
+pub(crate) const CANDIDATES_AT_ONCE: u32 = 250;
 
 const MAX_RESULTS: u32 = 100;
 const MAX_TASK_IDS: usize = 100;
@@ -30,6 +37,15 @@ pub(crate) struct List {
     limit: u32,
     cursor: Option<Cursor>,
     fingerprint: String,
+}
+
+/// What is read of the tasks that match.
+struct Walk<'a> {
+    columns: &'static str,
+    limit: u32,
+    after: Option<&'a Cursor>,
+    /// The database looks into contexts, too.
+    context: bool,
 }
 
 /// One set for each field; an empty one holds everything.
@@ -111,22 +127,57 @@ impl List {
 
     /// The tasks of the page, and one more if another page follows.
     pub(crate) fn page(&self, dialect: Dialect) -> Statement {
+        let walk = Walk { columns: COLUMNS, limit: self.limit + 1, after: self.cursor.as_ref(), context: true };
+        self.select(dialect, &walk)
+    }
+
+    /// Does the request ask for what a context contains?
+    pub(crate) fn looks_into_contexts(&self) -> bool {
+        self.filters.context_contains.is_some()
+    }
+
+    /// The page is not the first.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.cursor.is_some()
+    }
+
+    /// The most tasks that a page may have.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit as usize
+    }
+
+    /// Tasks that match in all but their contexts, with these: the next after `last`, or after the page before.
+    pub(crate) fn candidates(&self, dialect: Dialect, last: Option<&Row>) -> Statement {
+        let last = last.map(|row| self.cursor_at(row));
+        let after = last.as_ref().or(self.cursor.as_ref());
+        self.select(dialect, &Walk { columns: CONTEXT, limit: CANDIDATES_AT_ONCE, after, context: false })
+    }
+
+    /// Has this context, opened, what is looked for?
+    pub(crate) fn holds(&self, context: Option<&str>) -> bool {
+        match &self.filters.context_contains {
+            Some(part) => context.is_some_and(|context| context.contains(part.as_str())),
+            None => true,
+        }
+    }
+
+    fn select(&self, dialect: Dialect, walk: &Walk<'_>) -> Statement {
         let mut statement = Statement::default();
         match &self.viewer {
             // A short list of ids is looked up and sorted.
             _ if !self.filters.task_ids.is_empty() => {
-                self.push_walk(&mut statement, dialect, &self.viewer, Some("requests_task_id"));
+                self.push_walk(&mut statement, dialect, walk, &self.viewer, Some("requests_task_id"));
             }
             Viewer::Reviewer { scopes } if (2..=MAX_MERGED_SCOPES).contains(&scopes.len()) => {
                 for (index, scope) in scopes.iter().enumerate() {
                     let one = Viewer::Reviewer { scopes: vec![scope.clone()] };
                     statement.push(if index == 0 { "SELECT * FROM (" } else { " UNION ALL SELECT * FROM (" });
-                    self.push_walk(&mut statement, dialect, &one, self.index(&one));
+                    self.push_walk(&mut statement, dialect, walk, &one, self.index(&one));
                     statement.push(&format!(") AS scope_{index}"));
                 }
-                self.push_order(&mut statement);
+                self.push_order(&mut statement, walk.limit);
             }
-            viewer => self.push_walk(&mut statement, dialect, viewer, self.index(viewer)),
+            viewer => self.push_walk(&mut statement, dialect, walk, viewer, self.index(viewer)),
         }
         statement
     }
@@ -135,7 +186,7 @@ impl List {
     pub(crate) fn count(&self, dialect: Dialect) -> Statement {
         let mut statement = Statement::new("SELECT COUNT(*) FROM (SELECT 1 FROM requests WHERE visible AND ");
         push_viewer(&mut statement, &self.viewer);
-        self.filters.push(&mut statement, dialect);
+        self.filters.push(&mut statement, dialect, true);
         statement.push(" LIMIT ").bind(MAX_TOTAL + 1).push(") AS matching");
         statement
     }
@@ -147,7 +198,11 @@ impl List {
             return Ok(None);
         }
         rows.truncate(limit);
-        let Some(last) = rows.last() else { return Ok(None) };
+        rows.last().map(|last| self.cursor_at(last).encode()).transpose()
+    }
+
+    /// Where a page begins that follows this task.
+    pub(crate) fn cursor_at(&self, last: &Row) -> Cursor {
         let value = match self.field {
             SortField::CreatedAt => Position::Int(last.created_at),
             SortField::UpdatedAt => Position::Int(last.updated_at),
@@ -155,12 +210,18 @@ impl List {
             SortField::TaskType => Position::Text(last.verb.clone()),
             SortField::Protocol => Position::Text(last.protocol.clone()),
         };
-        let cursor = Cursor { value, task_id: last.task_id.clone(), query: self.fingerprint.clone() };
-        cursor.encode().map(Some)
+        Cursor { value, task_id: last.task_id.clone(), query: self.fingerprint.clone() }
     }
 
-    fn push_walk(&self, statement: &mut Statement, dialect: Dialect, viewer: &Viewer, index: Option<&str>) {
-        statement.push("SELECT ").push(COLUMNS).push(" FROM requests");
+    fn push_walk(
+        &self,
+        statement: &mut Statement,
+        dialect: Dialect,
+        walk: &Walk<'_>,
+        viewer: &Viewer,
+        index: Option<&str>,
+    ) {
+        statement.push("SELECT ").push(walk.columns).push(" FROM requests");
         if let Some(index) = index {
             statement.push(&dialect.indexed_by(index));
         }
@@ -182,8 +243,8 @@ impl List {
             }
             viewer => push_viewer(statement, viewer),
         }
-        self.filters.push(statement, dialect);
-        if let Some(cursor) = &self.cursor {
+        self.filters.push(statement, dialect, walk.context);
+        if let Some(cursor) = walk.after {
             let value: Bind = match &cursor.value {
                 Position::Int(value) => (*value).into(),
                 Position::Text(value) => value.into(),
@@ -192,13 +253,13 @@ impl List {
             statement.push(&format!(" AND ({}, task_id) {beyond} (", self.column())).bind(value);
             statement.push(", ").bind(&cursor.task_id).push(")");
         }
-        self.push_order(statement);
+        self.push_order(statement, walk.limit);
     }
 
-    fn push_order(&self, statement: &mut Statement) {
+    fn push_order(&self, statement: &mut Statement, limit: u32) {
         let direction = if self.direction == SortDirection::Asc { "ASC" } else { "DESC" };
         statement.push(&format!(" ORDER BY {} {direction}, task_id {direction} LIMIT ", self.column()));
-        statement.bind(i64::from(self.limit) + 1);
+        statement.bind(i64::from(limit));
     }
 
     fn column(&self) -> &'static str {
@@ -237,7 +298,7 @@ impl List {
 }
 
 impl Filters {
-    fn push(&self, statement: &mut Statement, dialect: Dialect) {
+    fn push(&self, statement: &mut Statement, dialect: Dialect, context: bool) {
         for (column, names) in [
             ("protocol", &self.protocols),
             ("task_status", &self.statuses),
@@ -259,8 +320,10 @@ impl Filters {
                 statement.push(" AND ").push(condition).bind(time);
             }
         }
-        if let Some(text) = &self.context_contains {
-            statement.push(&format!(" AND {}(context_json, ", dialect.position())).bind(text).push(") > 0");
+        if let Some(text) = self.context_contains.as_ref().filter(|_| context) {
+            statement.push(&format!(" AND ({}(context_json, ", dialect.position())).bind(text).push(") > 0");
+            // Nobody can tell whether a sealed one does; without its key, that must be said.
+            statement.push(&format!(" OR substr(context_json, 1, {}) = ", SEALED.len())).bind(SEALED).push(")");
         }
         if let Some(has_webhook) = self.has_webhook {
             statement.push(" AND has_webhook = ").bind(has_webhook);

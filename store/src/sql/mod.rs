@@ -4,10 +4,12 @@
 //! statement runs is up to `sqlite` and `postgres`.
 
 pub(crate) mod cursor;
+mod keys;
 pub(crate) mod list;
 pub(crate) mod requests;
 mod row;
 
+pub(crate) use keys::stored_key;
 pub(crate) use row::{HistoryRow, Row};
 
 /// A parameter.

@@ -1,19 +1,57 @@
 //! Statements on single requests, their history, and what maintenance looks for.
 
-use super::{Bind, Dialect, Statement};
+use super::{Bind, Dialect, Statement, keys::stored_key};
 use crate::{
     RegistryError, Viewer,
     rules::{Entry, Request},
 };
 use handoff_proto::v1::TaskRef;
 
-/// The columns of `requests` that are read, in the order of [`values`] but for the last.
-pub(super) const COLUMNS: &str = "task_id, scope, principal, verb, protocol, idempotency_key, request_hash, \
+/// The columns of `requests` that rules read and write, in the order of [`values`] but for the last.
+pub(crate) const COLUMNS: &str = "task_id, scope, principal, verb, protocol, idempotency_key, request_hash, \
      context_json, has_webhook, claim_state, answer_status, answer_json, answered_at, expires_at, decision, decided_at, \
      task_status, visible, progress_json, result_json, error_json, decision_id, actor, reason, created_at, updated_at, \
      completed_at, version";
 
-const HISTORY_COLUMNS: &str = "task_id, at, event, status, actor, reason, detail_json";
+/// The same, with the bodies left out: whether there is a decision is all that is left of it.
+pub(crate) const OUTLINE: &str = "task_id, scope, principal, verb, protocol, idempotency_key, request_hash, \
+     CAST(NULL AS TEXT) AS context_json, has_webhook, claim_state, answer_status, CAST(NULL AS TEXT) AS answer_json, \
+     answered_at, expires_at, CASE WHEN decision IS NULL THEN NULL ELSE '{\"void\":{}}' END AS decision, decided_at, \
+     task_status, visible, CAST(NULL AS TEXT) AS progress_json, CAST(NULL AS TEXT) AS result_json, \
+     CAST(NULL AS TEXT) AS error_json, decision_id, CAST(NULL AS TEXT) AS actor, CAST(NULL AS TEXT) AS reason, \
+     created_at, updated_at, completed_at, version";
+
+/// The outline with the context.
+pub(crate) const CONTEXT: &str = "task_id, scope, principal, verb, protocol, idempotency_key, request_hash, \
+     context_json, has_webhook, claim_state, answer_status, CAST(NULL AS TEXT) AS answer_json, answered_at, expires_at, \
+     CAST(NULL AS TEXT) AS decision, decided_at, task_status, visible, CAST(NULL AS TEXT) AS progress_json, \
+     CAST(NULL AS TEXT) AS result_json, CAST(NULL AS TEXT) AS error_json, decision_id, CAST(NULL AS TEXT) AS actor, \
+     CAST(NULL AS TEXT) AS reason, created_at, updated_at, completed_at, version";
+
+/// The column that only webhooks' delivery reads.
+pub(crate) const WEBHOOK: &str = "webhook_json";
+
+/// The columns that hold what somebody sent, returned or wrote.
+pub(crate) const SEALED: [&str; 9] = [
+    "context_json",
+    "answer_json",
+    "decision",
+    "progress_json",
+    "result_json",
+    "error_json",
+    "actor",
+    "reason",
+    WEBHOOK,
+];
+
+/// The columns of the history that hold such, and what they are called as a [`crate::Place`].
+pub(crate) const HISTORY_SEALED: [(&str, &str); 3] = [
+    ("actor", "request_history.actor"),
+    ("reason", "request_history.reason"),
+    ("detail_json", "request_history.detail_json"),
+];
+
+const HISTORY_COLUMNS: &str = "task_id, entry_key, at, event, status, actor, reason, detail_json";
 
 /// Locks a task's row.
 pub(crate) fn lock(dialect: Dialect, task: &TaskRef) -> Statement {
@@ -22,9 +60,25 @@ pub(crate) fn lock(dialect: Dialect, task: &TaskRef) -> Statement {
     statement
 }
 
+/// Locks a task's row, and reads no more than its outline.
+pub(crate) fn lock_outline(dialect: Dialect, task: &TaskRef) -> Statement {
+    let mut statement = select_by_ref(OUTLINE, task);
+    statement.push(dialect.lock());
+    statement
+}
+
 /// Reads a task's row.
 pub(crate) fn by_ref(task: &TaskRef) -> Statement {
-    let mut statement = select();
+    select_by_ref(COLUMNS, task)
+}
+
+/// Reads the webhook of a task, beside its outline.
+pub(crate) fn webhook(task: &TaskRef) -> Statement {
+    select_by_ref(&format!("{OUTLINE}, {WEBHOOK}"), task)
+}
+
+fn select_by_ref(columns: &str, task: &TaskRef) -> Statement {
+    let mut statement = select(columns);
     statement.push("task_id = ").bind(&task.task_id);
     statement.push(" AND scope = ").bind(&task.scope).push(" AND principal = ").bind(&task.principal);
     statement
@@ -32,27 +86,55 @@ pub(crate) fn by_ref(task: &TaskRef) -> Statement {
 
 /// Locks the row that has a task id, whoever's it is.
 pub(crate) fn lock_id(dialect: Dialect, task_id: &str) -> Statement {
-    let mut statement = select();
+    let mut statement = select(COLUMNS);
     statement.push("task_id = ").bind(task_id).push(dialect.lock());
+    statement
+}
+
+/// Reads all of the row that has a task id.
+pub(crate) fn whole(task_id: &str) -> Statement {
+    let mut statement = select(&format!("{COLUMNS}, {WEBHOOK}"));
+    statement.push("task_id = ").bind(task_id);
     statement
 }
 
 /// Locks the row that has a key.
 pub(crate) fn lock_key(dialect: Dialect, task: &TaskRef, key: &str) -> Statement {
-    let mut statement = select();
-    statement.push("scope = ").bind(&task.scope).push(" AND principal = ").bind(&task.principal);
-    statement.push(" AND idempotency_key = ").bind(key).push(dialect.lock());
+    let mut statement = select(COLUMNS);
+    push_key(&mut statement, task, key);
+    statement.push(dialect.lock());
     statement
 }
 
-/// Reads the row of a task id that a viewer may see.
-pub(crate) fn by_viewer(viewer: &Viewer, task_id: &str, only_visible: bool) -> Statement {
-    let mut statement = select();
+// The second is how keys were stored before the second migration.
+fn push_key(statement: &mut Statement, task: &TaskRef, key: &str) {
+    statement.push("scope = ").bind(&task.scope).push(" AND principal = ").bind(&task.principal);
+    statement.push(" AND idempotency_key IN (").bind(stored_key(task, key)).push(", ").bind(key).push(")");
+}
+
+/// Reads the row of a visible task that a viewer may see.
+pub(crate) fn by_viewer(viewer: &Viewer, task_id: &str) -> Statement {
+    let mut statement = select_by_viewer(COLUMNS, viewer, task_id);
+    statement.push(" AND visible");
+    statement
+}
+
+/// Reads the outline of a task, visible or not, that a viewer may see.
+pub(crate) fn outline_by_viewer(viewer: &Viewer, task_id: &str) -> Statement {
+    select_by_viewer(OUTLINE, viewer, task_id)
+}
+
+fn select_by_viewer(columns: &str, viewer: &Viewer, task_id: &str) -> Statement {
+    let mut statement = select(columns);
     statement.push("task_id = ").bind(task_id).push(" AND ");
     push_viewer(&mut statement, viewer);
-    if only_visible {
-        statement.push(" AND visible");
-    }
+    statement
+}
+
+/// Reads the rows of some tasks.
+pub(crate) fn by_ids<'a>(task_ids: impl IntoIterator<Item = &'a String>) -> Statement {
+    let mut statement = select(COLUMNS);
+    statement.push("task_id IN (").bind_all(task_ids).push(")");
     statement
 }
 
@@ -74,24 +156,62 @@ pub(super) fn push_viewer(statement: &mut Statement, viewer: &Viewer) {
     }
 }
 
-/// Writes a request that is not there yet; nothing if its task id or its key is.
-pub(crate) fn insert(request: &Request) -> Result<Statement, RegistryError> {
-    let mut statement = Statement::new(format!("INSERT INTO requests ({COLUMNS}, unfinished) VALUES ("));
-    statement.bind_all(values(request)?).push(") ON CONFLICT DO NOTHING");
-    Ok(statement)
+/// A column and its value.
+pub(crate) type Change = (&'static str, Bind);
+
+/// Every column of a request that is not there yet.
+pub(crate) fn columns(request: &Request) -> Result<Vec<Change>, RegistryError> {
+    let columns = COLUMNS.split(", ").chain(["unfinished"]);
+    Ok(columns.zip(values(request)?).collect())
 }
 
-/// Writes a request's row, all but what never changes.
-pub(crate) fn update(request: &Request) -> Result<Statement, RegistryError> {
-    const FIXED: [&str; 6] = ["task_id", "scope", "principal", "verb", "protocol", "created_at"];
-    let columns = COLUMNS.split(", ").chain(["unfinished"]);
+/// The columns that differ between two states of a request, and what they are to be.
+pub(crate) fn changes(before: &Request, after: &Request) -> Result<Vec<Change>, RegistryError> {
+    let mut changes = columns(after)?;
+    let before_columns = values(before)?;
+    let mut before_columns = before_columns.iter();
+    changes.retain(|(_, value)| before_columns.next() != Some(value));
+    if before.needs_webhook() && !after.needs_webhook() {
+        changes.push((WEBHOOK, Bind::Text(None)));
+    }
+    Ok(changes)
+}
+
+/// What makes a tombstone of a request, whatever its row holds: all but what never changes.
+pub(crate) fn tombstone(request: &Request) -> Result<Vec<Change>, RegistryError> {
+    const FIXED: [&str; 7] = ["task_id", "scope", "principal", "verb", "protocol", "idempotency_key", "created_at"];
+    let mut changes = columns(request)?;
+    changes.retain(|(column, _)| !FIXED.contains(column));
+    changes.push((WEBHOOK, Bind::Text(None)));
+    Ok(changes)
+}
+
+/// Writes a request that is not there yet; nothing if its task id or its key is.
+pub(crate) fn insert(task: &TaskRef, key: Option<&str>, changes: Vec<Change>) -> Statement {
+    let mut statement = Statement::new("INSERT INTO requests (");
+    for (index, (column, _)) in changes.iter().enumerate() {
+        statement.push(if index == 0 { "" } else { ", " }).push(column);
+    }
+    statement.push(") SELECT ").bind_all(changes.into_iter().map(|(_, value)| value));
+    statement.push(" WHERE TRUE");
+    if let Some(key) = key {
+        // What the unique index can't see: the same key, as it was stored before the second migration.
+        statement.push(" AND NOT EXISTS (SELECT 1 FROM requests WHERE ");
+        push_key(&mut statement, task, key);
+        statement.push(")");
+    }
+    statement.push(" ON CONFLICT DO NOTHING");
+    statement
+}
+
+/// Writes columns of a locked row.
+pub(crate) fn update(task_id: &str, changes: Vec<Change>) -> Statement {
     let mut statement = Statement::new("UPDATE requests SET ");
-    let changing = columns.zip(values(request)?).filter(|(column, _)| !FIXED.contains(column));
-    for (index, (column, value)) in changing.enumerate() {
+    for (index, (column, value)) in changes.into_iter().enumerate() {
         statement.push(if index == 0 { "" } else { ", " }).push(column).push(" = ").bind(value);
     }
-    statement.push(" WHERE task_id = ").bind(&request.task.task_id);
-    Ok(statement)
+    statement.push(" WHERE task_id = ").bind(task_id);
+    statement
 }
 
 /// Appends entries to a locked request's history; those whose key is there already are left out.
@@ -122,6 +242,16 @@ pub(crate) fn history<'a>(task_ids: impl IntoIterator<Item = &'a String>) -> Sta
     statement
 }
 
+/// Writes the texts of one entry of a locked request's history.
+pub(crate) fn update_history(task_id: &str, entry_key: &str, changes: Vec<Change>) -> Statement {
+    let mut statement = Statement::new("UPDATE request_history SET ");
+    for (index, (column, value)) in changes.into_iter().enumerate() {
+        statement.push(if index == 0 { "" } else { ", " }).push(column).push(" = ").bind(value);
+    }
+    statement.push(" WHERE task_id = ").bind(task_id).push(" AND entry_key = ").bind(entry_key);
+    statement
+}
+
 /// Empties the history of a task.
 pub(crate) fn delete_history(task_id: &str) -> Statement {
     let mut statement = Statement::new("DELETE FROM request_history WHERE task_id = ");
@@ -131,7 +261,7 @@ pub(crate) fn delete_history(task_id: &str) -> Statement {
 
 /// Unfinished requests, by task id.
 pub(crate) fn unfinished(updated_before: i64, after: Option<&str>, limit: u32) -> Statement {
-    let mut statement = select();
+    let mut statement = select(OUTLINE);
     statement.push("unfinished AND updated_at < ").bind(updated_before);
     statement.push(" AND task_id > ").bind(after.unwrap_or_default());
     statement.push(" ORDER BY task_id LIMIT ").bind(i64::from(limit));
@@ -140,15 +270,23 @@ pub(crate) fn unfinished(updated_before: i64, after: Option<&str>, limit: u32) -
 
 /// Ended requests that may be purged, the oldest first.
 pub(crate) fn purgeable(updated_before: i64, now: i64, limit: u32) -> Statement {
-    let mut statement = select();
+    let mut statement = select(OUTLINE);
     statement.push("NOT unfinished AND claim_state <> 'purged' AND updated_at < ").bind(updated_before);
     statement.push(" AND expires_at <= ").bind(now);
     statement.push(" ORDER BY updated_at, task_id LIMIT ").bind(i64::from(limit));
     statement
 }
 
-fn select() -> Statement {
-    Statement::new(format!("SELECT {COLUMNS} FROM requests WHERE "))
+/// The outlines of all requests, by task id.
+pub(crate) fn walk(after: Option<&str>, limit: u32) -> Statement {
+    let mut statement = select(OUTLINE);
+    statement.push("task_id > ").bind(after.unwrap_or_default());
+    statement.push(" ORDER BY task_id LIMIT ").bind(i64::from(limit));
+    statement
+}
+
+fn select(columns: &str) -> Statement {
+    Statement::new(format!("SELECT {columns} FROM requests WHERE "))
 }
 
 fn values(request: &Request) -> Result<Vec<Bind>, RegistryError> {

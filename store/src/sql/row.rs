@@ -1,5 +1,6 @@
 //! Rows as the database has them, and what they are read as.
 
+use super::requests::WEBHOOK;
 use crate::{
     Answer, RegistryError,
     rules::{ClaimState, Request},
@@ -41,9 +42,42 @@ pub(crate) struct Row {
     pub(super) updated_at: i64,
     pub(super) completed_at: Option<i64>,
     pub(super) version: i64,
+    // Only read where it is asked for.
+    #[sqlx(default)]
+    pub(super) webhook_json: Option<String>,
 }
 
 impl Row {
+    /// The columns that may be sealed.
+    pub(crate) fn bodies(&mut self) -> [(&'static str, &mut Option<String>); 9] {
+        [
+            ("context_json", &mut self.context_json),
+            ("answer_json", &mut self.answer_json),
+            ("decision", &mut self.decision),
+            ("progress_json", &mut self.progress_json),
+            ("result_json", &mut self.result_json),
+            ("error_json", &mut self.error_json),
+            ("actor", &mut self.actor),
+            ("reason", &mut self.reason),
+            (WEBHOOK, &mut self.webhook_json),
+        ]
+    }
+
+    /// The context; nothing else has to be read for it.
+    pub(crate) fn context(&self) -> Option<&str> {
+        self.context_json.as_deref()
+    }
+
+    /// It was looked at.
+    pub(crate) fn forget_context(&mut self) {
+        self.context_json = None;
+    }
+
+    /// The webhook, if it was read.
+    pub(crate) fn into_webhook(self) -> Option<String> {
+        self.webhook_json
+    }
+
     pub(crate) fn task_ref(&self) -> TaskRef {
         TaskRef {
             task_id: self.task_id.clone(),
@@ -121,12 +155,20 @@ impl TryFrom<Row> for Request {
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub(crate) struct HistoryRow {
     pub(crate) task_id: String,
+    pub(crate) entry_key: String,
     at: i64,
     event: String,
     status: String,
     actor: String,
     reason: String,
     detail_json: String,
+}
+
+impl HistoryRow {
+    /// The columns that may be sealed, in the order of [`super::requests::HISTORY_SEALED`].
+    pub(crate) fn bodies(&mut self) -> [&mut String; 3] {
+        [&mut self.actor, &mut self.reason, &mut self.detail_json]
+    }
 }
 
 impl From<HistoryRow> for HistoryEntry {

@@ -21,18 +21,20 @@ pub(crate) enum Kind {
 /// An empty database.
 pub(crate) struct Database {
     pub(crate) kind: Kind,
+    /// The registry in it has keys.
+    pub(crate) sealed: bool,
     pub(crate) url: String,
     name: String,
     _folder: tempfile::TempDir,
 }
 
 /// Runs a test on a database of its own, and drops that even if the test panics.
-pub(crate) async fn run<Test, Done>(kind: Kind, test: Test)
+pub(crate) async fn run<Test, Done>(kind: Kind, sealed: bool, test: Test)
 where
     Test: FnOnce(Arc<Database>) -> Done,
     Done: Future<Output = ()>,
 {
-    let database = Arc::new(Database::create(kind).await);
+    let database = Arc::new(Database::create(kind, sealed).await);
     let outcome = AssertUnwindSafe(test(Arc::clone(&database))).catch_unwind().await;
     database.drop_it().await;
     if let Err(panic) = outcome {
@@ -41,7 +43,7 @@ where
 }
 
 impl Database {
-    async fn create(kind: Kind) -> Self {
+    async fn create(kind: Kind, sealed: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let name = format!("handoff_test_{}", uuid::Uuid::now_v7().simple());
         let url = match kind {
@@ -51,7 +53,7 @@ impl Database {
                 with_database(&server(), &name)
             }
         };
-        Self { kind, url, name, _folder: folder }
+        Self { kind, sealed, url, name, _folder: folder }
     }
 
     async fn drop_it(&self) {

@@ -84,7 +84,7 @@ pub(crate) async fn every_filter_holds(database: Arc<Database>) {
     let second = task_with(&*registry, |claim| {
         claim.protocol = "signals".into();
         claim.task.verb = "activate_signal".into();
-        claim.has_webhook = true;
+        claim.webhook = webhook("{}", false);
         claim.context_json = Some(r#"{"note":"50% O'Neil_\"x\""}"#.into());
     })
     .await;

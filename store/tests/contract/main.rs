@@ -1,4 +1,5 @@
-//! One suite for both databases: what `handoff_store::Registry` promises, proven on SQLite and on PostgreSQL.
+//! One suite for both databases: what `handoff_store::Registry` promises, proven on SQLite and on PostgreSQL, without and with
+//! a cipher.
 //!
 //! PostgreSQL is the server at `HANDOFF_TEST_POSTGRES_URL` (a superuser's URL); `make test` starts one. Each test has a
 //! database of its own. Tests wait on conditions, never for a time.
@@ -12,20 +13,23 @@ mod isolation;
 mod life;
 mod lists;
 mod maintenance;
+mod sealing;
 mod support;
 
-/// Names every test once, and makes it run on both databases.
+/// Names every test once, and makes it run on both databases, in clear and sealed.
 macro_rules! contract {
     ($($module:ident { $($test:ident),+ $(,)? })+) => {
-        contract!(@on sqlite Sqlite $($($module $test)+)+);
-        contract!(@on postgres Postgres $($($module $test)+)+);
+        contract!(@on sqlite Sqlite false $($($module $test)+)+);
+        contract!(@on postgres Postgres false $($($module $test)+)+);
+        contract!(@on sqlite_sealed Sqlite true $($($module $test)+)+);
+        contract!(@on postgres_sealed Postgres true $($($module $test)+)+);
     };
-    (@on $name:ident $kind:ident $($module:ident $test:ident)+) => {
+    (@on $name:ident $kind:ident $sealed:literal $($module:ident $test:ident)+) => {
         mod $name {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
                 async fn $test() {
-                    crate::database::run(crate::database::Kind::$kind, crate::$module::$test).await;
+                    crate::database::run(crate::database::Kind::$kind, $sealed, crate::$module::$test).await;
                 }
             )+
         }
@@ -122,6 +126,19 @@ contract! {
         purge_leaves_what_is_not_over,
         purged_requests_stay_closed,
         refused_and_keyless_requests_are_purged_too,
+    }
+    sealing {
+        nothing_that_came_or_went_is_readable_with_keys,
+        values_that_were_moved_do_not_open,
+        what_was_written_in_clear_is_read_and_sealed_anew,
+        keys_that_were_stored_in_clear_are_found,
+        a_rotated_ring_reads_everything_and_writes_with_its_active_key,
+        a_missing_key_is_named_and_changes_nothing,
+        what_cannot_be_opened_can_be_purged,
+        a_webhook_is_kept_as_long_as_it_may_be_sent,
+        a_secret_without_keys_leaves_nothing,
+        contexts_are_looked_into_page_by_page,
+        looking_into_contexts_is_bounded,
     }
 }
 

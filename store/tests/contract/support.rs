@@ -9,7 +9,13 @@ use handoff_proto::{
         decision::Void,
     },
 };
-use handoff_store::{Claim, ClaimView, NewClaim, Registry, RegistryOptions, Viewer};
+use handoff_store::{
+    Cipher, CipherError, Claim, ClaimView, NewClaim, Place, Registry, RegistryOptions, Sealed, Viewer, Webhook,
+};
+use ring::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    rand::{SecureRandom, SystemRandom},
+};
 use std::{sync::Arc, time::Duration};
 
 /// A registry that keeps answers for a day.
@@ -18,8 +24,62 @@ pub(crate) async fn registry(database: &Database) -> Arc<dyn Registry> {
 }
 
 pub(crate) async fn registry_with_ttl(database: &Database, replay_ttl: Duration) -> Arc<dyn Registry> {
-    let options = RegistryOptions { replay_ttl, ..Default::default() };
+    let cipher = database.sealed.then(|| ring(&["k"]));
+    let options = RegistryOptions { replay_ttl, cipher, ..Default::default() };
     handoff_store::connect(&database.url, options).await.unwrap()
+}
+
+/// A registry with these keys, the active one first, or with none, that forgets answers at once.
+pub(crate) async fn registry_with_keys(database: &Database, keys: &[&str]) -> Arc<dyn Registry> {
+    let cipher = (!keys.is_empty()).then(|| ring(keys));
+    let options = RegistryOptions { replay_ttl: Duration::ZERO, cipher, ..Default::default() };
+    handoff_store::connect(&database.url, options).await.unwrap()
+}
+
+fn ring(keys: &[&str]) -> Arc<dyn Cipher> {
+    Arc::new(Ring(keys.iter().map(|key| (*key).to_owned()).collect()))
+}
+
+/// A cipher whose keys are made of their ids.
+#[derive(Debug)]
+struct Ring(Vec<String>);
+
+fn key(id: &str) -> LessSafeKey {
+    let bytes = ring::digest::digest(&ring::digest::SHA256, id.as_bytes());
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, bytes.as_ref()).unwrap())
+}
+
+#[async_trait::async_trait]
+impl Cipher for Ring {
+    async fn active_key(&self) -> Result<String, CipherError> {
+        Ok(self.0[0].clone())
+    }
+
+    async fn seal(&self, place: &Place<'_>, clear: &str) -> Result<Sealed, CipherError> {
+        let mut bytes = vec![0; NONCE_LEN];
+        SystemRandom::new().fill(&mut bytes).unwrap();
+        let nonce = Nonce::try_assume_unique_for_key(&bytes).unwrap();
+        let mut content = clear.as_bytes().to_vec();
+        key(&self.0[0]).seal_in_place_append_tag(nonce, Aad::from(place.to_bytes()), &mut content).unwrap();
+        bytes.append(&mut content);
+        Ok(Sealed { key: self.0[0].clone(), bytes })
+    }
+
+    async fn open(&self, place: &Place<'_>, mut sealed: Sealed) -> Result<String, CipherError> {
+        if !self.0.contains(&sealed.key) {
+            return Err(CipherError::MissingKey { key: sealed.key });
+        }
+        let (nonce, content) = sealed.bytes.split_at_mut(NONCE_LEN);
+        let nonce = Nonce::try_assume_unique_for_key(nonce).unwrap();
+        match key(&sealed.key).open_in_place(nonce, Aad::from(place.to_bytes()), content) {
+            Ok(clear) => Ok(String::from_utf8(clear.to_vec()).unwrap()),
+            Err(_) => Err(CipherError::NotAuthentic { key: sealed.key }),
+        }
+    }
+}
+
+pub(crate) fn webhook(config_json: &str, has_secret: bool) -> Option<Webhook> {
+    Some(Webhook { config_json: config_json.into(), has_secret })
 }
 
 pub(crate) fn new_task() -> TaskRef {
@@ -38,7 +98,7 @@ pub(crate) fn claim_of(task: &TaskRef, key: Option<&str>) -> NewClaim {
         idempotency_key: key.map(Into::into),
         request_hash: "hash".into(),
         context_json: Some(r#"{"trace":"t-1"}"#.into()),
-        has_webhook: false,
+        webhook: None,
     }
 }
 

@@ -17,7 +17,7 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::from_env()?;
     let calls = Calls::new(&PathBuf::from(std::env::var_os("LAB_DIR").context("LAB_DIR is not set")?));
     let client = temporal::connect(&config).await?;
-    let mut registry = handoff_store::connect(&config.registry_url, config.registry_options()).await?;
+    let mut registry = handoff_store::connect(&config.registry_url, config.registry_options()?).await?;
     if let Ok(fault) = std::env::var("LAB_FAULT") {
         registry = Arc::new(FaultyRegistry::new(registry, fault.parse()?, calls.clone())) as Arc<dyn Registry>;
     }

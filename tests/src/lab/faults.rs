@@ -6,7 +6,7 @@ use handoff_proto::{
     wire::ListTasksRequest,
 };
 use handoff_store::{
-    Claim, ClaimView, Health, NewClaim, Observation, Reconciled, Registry, RegistryError, TaskPage, Viewer,
+    Claim, ClaimView, Health, NewClaim, Observation, Reconciled, Registry, RegistryError, Resealed, TaskPage, Viewer,
 };
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -113,6 +113,14 @@ impl Registry for FaultyRegistry {
 
     async fn append_history(&self, task: &TaskRef, entries: &[(String, HistoryEntry)]) -> Result<()> {
         self.around("append_history", self.inner.append_history(task, entries)).await
+    }
+
+    async fn webhook(&self, task: &TaskRef) -> Result<Option<String>> {
+        self.inner.webhook(task).await
+    }
+
+    async fn reseal(&self, after: Option<&str>, limit: u32, dry_run: bool) -> Result<Resealed> {
+        self.inner.reseal(after, limit, dry_run).await
     }
 
     async fn get(&self, viewer: &Viewer, task_id: &str, include_history: bool) -> Result<Option<TaskRecord>> {

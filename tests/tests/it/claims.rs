@@ -12,7 +12,7 @@ use handoff_proto::{
 use handoff_store::{Claim, NewClaim};
 use handoff_tests::{
     Kind, PRINCIPAL, SCOPE, World, decision, fresh_key,
-    lab::{LAB_VERBS, QUICK_VERB},
+    lab::{LAB_VERBS, QUICK_VERB, handlers},
     request,
 };
 use serde_json::{Value, json};
@@ -170,7 +170,10 @@ on_both_databases! {
     }
 
     async fn what_the_hash_leaves_out_makes_no_other_request(world: World) {
-        let _worker = world.worker().await.unwrap();
+        let keys = crate::encryption::key("k");
+        let with_keys = |config: &mut handoff_client::Config| config.encryption = crate::encryption::ring(&keys);
+        let handoff = world.connected(with_keys).await.unwrap();
+        let _worker = world.worker_with(with_keys, handlers(world.calls.clone())).await.unwrap();
         let key = fresh_key();
         let webhook = |credentials: &str| json!({
             "url": "https://buyer.example/hook",
@@ -180,15 +183,15 @@ on_both_databases! {
             "idempotency_key": key, "lab": {"arm": "task"}, "context": {"n": 1}, "governance_context": "a",
             "push_notification_config": webhook("one"), "budget": 100,
         });
-        let first = world.send(REGULAR_VERB, &first).await.unwrap();
+        let caller = Caller::new(SCOPE, PRINCIPAL);
+        let first = handoff.call(&caller, REGULAR_VERB, first.to_string().as_bytes()).await.unwrap();
         // Other context, governance context and credentials; other order of keys and spelling of numbers.
         let again = format!(
             r#"{{"budget": 1e2, "context": {{"n": 2}}, "push_notification_config": {}, "lab": {{"arm": "task"}},
                 "governance_context": "b", "idempotency_key": "{key}"}}"#,
             webhook("two")
         );
-        let caller = Caller::new(SCOPE, PRINCIPAL);
-        let again = world.handoff.call(&caller, REGULAR_VERB, again.as_bytes()).await.unwrap();
+        let again = handoff.call(&caller, REGULAR_VERB, again.as_bytes()).await.unwrap();
         is_replay(&first, &again, json!({"n": 2}));
     }
 
@@ -428,6 +431,6 @@ fn claim_of(verb: &str, request: &Value) -> NewClaim {
         idempotency_key: request["idempotency_key"].as_str().map(Into::into),
         request_hash: wire_json::request_hash(request).unwrap(),
         context_json: None,
-        has_webhook: false,
+        webhook: None,
     }
 }

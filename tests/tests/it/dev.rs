@@ -13,6 +13,7 @@ struct Dev {
     process: Child,
     temporal: String,
     registry: String,
+    keys: String,
 }
 
 async fn start(directory: &Path) -> Dev {
@@ -22,12 +23,14 @@ async fn start(directory: &Path) -> Dev {
         .env("ACME_DATA_DIR", directory.join("acme"))
         .env("HANDOFF_LOG", "off")
         .env_remove("HANDOFF_REGISTRY_URL")
+        .env_remove("HANDOFF_ENCRYPTION_KEYS")
+        .env_remove("HANDOFF_ENCRYPTION_KEYS_FILE")
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .expect("acme-seller is started");
     let mut lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
-    let (mut temporal, mut registry) = (None, None);
+    let (mut temporal, mut registry, mut keys) = (None, None, None);
     while let Some(line) = lines.next_line().await.expect("its output") {
         let line = line.trim();
         if let Some(address) = line.strip_prefix("export TEMPORAL_ADDRESS=") {
@@ -36,11 +39,19 @@ async fn start(directory: &Path) -> Dev {
         if let Some(url) = line.strip_prefix("export HANDOFF_REGISTRY_URL=") {
             registry = Some(url.to_owned());
         }
+        if let Some(path) = line.strip_prefix("export HANDOFF_ENCRYPTION_KEYS_FILE=") {
+            keys = Some(path.to_owned());
+        }
         if line == "handoff doctor" {
             break;
         }
     }
-    Dev { process, temporal: temporal.expect("its address"), registry: registry.expect("its registry") }
+    Dev {
+        process,
+        temporal: temporal.expect("its address"),
+        registry: registry.expect("its registry"),
+        keys: keys.expect("its keys"),
+    }
 }
 
 impl Dev {
@@ -49,6 +60,7 @@ impl Dev {
             .args(arguments)
             .env("TEMPORAL_ADDRESS", &self.temporal)
             .env("HANDOFF_REGISTRY_URL", &self.registry)
+            .env("HANDOFF_ENCRYPTION_KEYS_FILE", &self.keys)
             .output()
             .await
             .expect("handoff runs")
@@ -77,11 +89,15 @@ async fn dev_comes_up_works_and_leaves_nothing_behind() {
     let call = ["--json", "verb", "call", "create_media_buy", "--file", request, "--account", "a", "--principal", "p"];
     let answer = dev.handoff(&call).await;
     assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
+    let key = std::fs::read_to_string(&dev.keys).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&dev.keys).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600, "nobody else reads the key");
     dev.interrupt().await;
     // What was submitted is there again when it comes up again.
     let again = start(directory.path()).await;
     let tasks = again.handoff(&["task", "list", "--status", "submitted", "--json"]).await;
     let tasks: serde_json::Value = serde_json::from_slice(&tasks.stdout).unwrap();
     assert_eq!(tasks["tasks"].as_array().map(Vec::len), Some(1), "{tasks}");
+    assert_eq!(std::fs::read_to_string(&again.keys).unwrap(), key, "the key is made once");
     again.interrupt().await;
 }

@@ -1,17 +1,18 @@
-//! What Temporal stores, searched byte by byte; keys that come, change and are missing; and what operators see.
+//! Keys that come, change and are missing, and what operators see.
 
+use crate::at_rest::{VERB, mark, request, seller};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use handoff::{prelude::*, seller::Handlers};
+use handoff::prelude::*;
 use handoff_client::{
-    Config, ConfigError, Environment, Error, Handoff, Resolved, Viewer,
+    Config, ConfigError, Environment, Error, Resolved, Viewer,
     codec::{Key, KeySource, data_converter},
     temporal,
 };
-use handoff_proto::wire::TaskStatus;
-use handoff_tests::{Kind, World, binary, decision, eventually, fresh_key, lab::Calls, payload};
+use handoff_proto::wire::{GetTaskStatusRequest, TaskStatus};
+use handoff_tests::{Kind, World, binary, decision, eventually};
 use handoff_workflows::{VerbRun, as_workflow_type};
-use std::{collections::BTreeSet, path::PathBuf, process::Stdio, time::Duration};
-use temporalio_client::{Client, WorkflowHistory};
+use std::{path::PathBuf, process::Stdio, time::Duration};
+use temporalio_client::WorkflowHistory;
 use temporalio_common::protos::temporal::api::{enums::v1::EventType, history::v1::history_event::Attributes};
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
 use tokio::{
@@ -19,125 +20,19 @@ use tokio::{
     process::Command,
 };
 
-const VERB: &str = "create_media_buy";
-/// What a buyer, handlers and a reviewer write into a run of each arm.
-const SECRETS: [&str; 9] =
-    ["request", "result", "task-input", "task-result", "error", "heartbeat", "review-input", "decision", "reason"];
-
-/// Recognisable, and several times, so that one is whole wherever the database's pages end.
-fn mark(what: &str) -> String {
-    format!("MARK-{what}.").repeat(4)
-}
-
-fn key(id: &str) -> String {
+pub(crate) fn key(id: &str) -> String {
     use secrecy::ExposeSecret;
     Key::generate(id).unwrap().expose_secret().to_owned()
 }
 
-fn ring(text: &str) -> KeySource {
+pub(crate) fn ring(text: &str) -> KeySource {
     KeySource::Text(text.into())
-}
-
-/// A seller that knows secrets.
-fn seller(calls: Calls) -> Handlers {
-    Seller::new("secretive", calls)
-        .verb(VERB, verb(decide).hands_off_to(["work", "review"]))
-        .task("work", task(work).retry(Duration::from_millis(50), Duration::from_millis(200), 5))
-        .enqueue("review", review)
-        .into_handlers()
-        .unwrap()
-}
-
-async fn decide(_: Context<Calls>, request: Value) -> Result<Decision, AdcpError> {
-    Ok(match request["arm"].as_str() {
-        Some("task") => Decision::handoff_to_task("work", json!({"note": mark("task-input"), "hold": request["hold"]})),
-        Some("workflow") => Decision::handoff_to_workflow("review", json!({"note": mark("review-input")})),
-        _ => Decision::complete(json!({"media_buy_id": mark("result")})),
-    })
-}
-
-async fn work(context: TaskContext<Calls>, input: Value) -> Result<Value, AdcpError> {
-    if context.attempt == 1 {
-        return Err(AdcpError::transient("SERVICE_UNAVAILABLE", mark("error")));
-    }
-    context.heartbeat(mark("heartbeat")).await?;
-    if input["hold"] == true {
-        context.cancelled().await;
-    }
-    Ok(json!({"media_buy_id": mark("task-result")}))
-}
-
-async fn review(_: Context<Calls>, _: Value) -> Result<Acknowledgement, AdcpError> {
-    Ok(Acknowledgement::wilco())
-}
-
-fn request(arm: &str, hold: bool) -> Value {
-    json!({"idempotency_key": fresh_key(), "arm": arm, "hold": hold, "note": mark("request")})
 }
 
 async fn submit(world: &World, arm: &str, hold: bool) -> String {
     let answer = world.send(VERB, &request(arm, hold)).await.unwrap();
     assert_eq!(answer.status, "submitted", "{}", answer.body);
     answer.task_id
-}
-
-/// Runs on every arm, the last one in the middle of its work; then the server dies. What is found in its files?
-async fn found_after_runs(encryption: KeySource) -> BTreeSet<&'static str> {
-    let configure = |config: &mut Config| config.encryption = encryption;
-    let mut world = World::with_own_temporal_configured(Kind::Sqlite, configure).await.unwrap();
-    let _worker = world.worker_of(world.temporal_client.clone(), seller(world.calls.clone())).await.unwrap();
-    let answer = world.send(VERB, &request("complete", false)).await.unwrap();
-    assert_eq!(answer.body["media_buy_id"], mark("result"));
-    let task_id = submit(&world, "task", false).await;
-    let task = world.reaches(&task_id, TaskStatus::Completed).await;
-    assert!(task.result_json.contains("MARK-task-result"));
-    let task_id = submit(&world, "workflow", false).await;
-    let mut completion = decision::complete(&json!({"media_buy_id": mark("decision")}));
-    completion.reason = mark("reason");
-    let told = world.handoff.resolve(&Viewer::Operator, &task_id, completion).await.unwrap();
-    assert!(matches!(told, Resolved::Accepted { .. }), "{told:?}");
-    typed_in_clear(&world).await;
-    let task_id = submit(&world, "task", true).await;
-    eventually("the heartbeat is stored", || async {
-        let described = world.run(&task_id).describe(Default::default()).await.ok()?;
-        described.raw().pending_activities.iter().any(|activity| activity.heartbeat_details.is_some()).then_some(())
-    })
-    .await;
-    world.temporal.kill().await.unwrap();
-    let files = world.temporal.files().unwrap();
-    assert!(files.iter().any(|(path, bytes)| path.ends_with("temporal.db") && !bytes.is_empty()));
-    let holds = |what: &&str| {
-        let marker = format!("MARK-{what}.");
-        files.iter().any(|(_, bytes)| bytes.windows(marker.len()).any(|window| window == marker.as_bytes()))
-    };
-    SECRETS.into_iter().chain(["typed"]).filter(holds).collect()
-}
-
-/// A signal as a person types it at a terminal, with whatever keys the workers have.
-async fn typed_in_clear(world: &World) {
-    let task_id = submit(world, "workflow", false).await;
-    let in_clear = world.connect(|config| config.encryption = KeySource::None).await.unwrap();
-    let signal = temporalio_client::UntypedSignal::<handoff_proto::workflows::VerbWorkflow>::new("complete");
-    let typed = payload("json/plain", json!({"media_buy_id": mark("typed")}).to_string());
-    let typed = temporalio_common::data_converters::RawValue::new(vec![typed]);
-    let run =
-        in_clear.get_workflow_handle::<handoff_proto::workflows::VerbWorkflow>(world.reference(&task_id).workflow_id());
-    run.signal(signal, typed, Default::default()).await.unwrap();
-    let task = world.reaches(&task_id, TaskStatus::Completed).await;
-    assert!(task.result_json.contains("MARK-typed"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn with_keys_temporals_files_hold_nothing_but_what_was_typed_in_clear() {
-    let found = found_after_runs(ring(&key("k"))).await;
-    assert_eq!(found, BTreeSet::from(["typed"]));
-}
-
-// The other test would pass as well if nothing was ever found.
-#[tokio::test(flavor = "multi_thread")]
-async fn without_keys_they_hold_everything() {
-    let found = found_after_runs(KeySource::None).await;
-    assert_eq!(found, SECRETS.into_iter().chain(["typed"]).collect());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,30 +54,58 @@ async fn a_wrong_ring_loses_nothing_and_a_rotated_one_finishes_the_run() {
     let told = hasty.resolve(&Viewer::Operator, &task_id, completion).await.unwrap();
     assert!(matches!(told, Resolved::Recorded { .. }), "{told:?}");
 
-    let wrong = world.connect(|config| config.encryption = ring(&wrong)).await.unwrap();
-    let worker = world.worker_of(wrong.clone(), seller(world.calls.clone())).await.unwrap();
+    let with_wrong = |config: &mut Config| config.encryption = ring(&wrong);
+    let worker = world.worker_with(with_wrong, seller(world.calls.clone())).await.unwrap();
     let failure = eventually("the wrong worker fails", || failed_workflow_task(&world, &task_id)).await;
     assert!(failure.contains("\"old\"") && failure.contains("HANDOFF_ENCRYPTION_KEYS"), "{failure}");
+    let blind = world.connected(with_wrong).await.unwrap();
+    let unread = blind.tasks().task(&Viewer::Operator, &task_id, true).await.unwrap_err().to_string();
+    assert!(unread.contains("\"old\"") && unread.contains("HANDOFF_ENCRYPTION_KEYS"), "{unread}");
+    // A buyer is told that it may try again, and nothing of keys.
+    let poll = GetTaskStatusRequest { task_id: task_id.clone(), ..Default::default() };
+    let told = blind.get_task_status(&Viewer::Operator, &poll).await.unwrap_err().to_adcp();
+    assert!(told.is_transient() && !told.to_json().to_string().contains("old"), "{told}");
     assert_eq!(world.task(&task_id).await.unwrap().status, "submitted");
     worker.stop().await;
 
-    let rotated: Client = world.connect(|config| config.encryption = ring(&format!("{new},{old}"))).await.unwrap();
-    let worker = world.worker_of(rotated.clone(), seller(world.calls.clone())).await.unwrap();
-    let task = world.reaches(&task_id, TaskStatus::Completed).await;
+    let with_both = |config: &mut Config| config.encryption = ring(&format!("{new},{old}"));
+    let worker = world.worker_with(with_both, seller(world.calls.clone())).await.unwrap();
+    let rotated = world.connected(with_both).await.unwrap();
+    let task = eventually("the task is completed", || async {
+        let task = rotated.tasks().task(&Viewer::Operator, &task_id, true).await.ok()??;
+        (task.status == "completed").then_some(task)
+    })
+    .await;
     assert_eq!(task.result_json, r#"{"media_buy_id":"mb"}"#);
     world.closed(&task_id).await;
+    let before = rotated.tasks().reseal(true).await.unwrap();
+    let keys: Vec<_> = before.values.into_keys().flatten().collect();
+    assert_eq!(keys, ["new", "old"]);
 
     // Whoever reads with the wrong ring is told so, too.
-    let asked = wrong
+    let asked = blind
+        .temporal()
         .get_workflow_handle::<handoff_proto::workflows::VerbWorkflow>(world.reference(&task_id).workflow_id())
         .query(handoff_proto::workflows::StatusQuery, (), Default::default())
         .await;
     let error = asked.unwrap_err().to_string();
     assert!(error.contains("\"wrong\"") || error.contains("\"new\""), "{error}");
-    let handoff = Handoff::from_parts(rotated, world.registry.clone(), world.config().clone());
     let caller = handoff_client::Caller::new(handoff_tests::SCOPE, handoff_tests::PRINCIPAL);
-    let answer = handoff.call(&caller, VERB, request("complete", false).to_string().as_bytes()).await.unwrap();
+    let answer = rotated.call(&caller, VERB, request("complete", false).to_string().as_bytes()).await.unwrap();
     assert_eq!(answer.body["media_buy_id"], mark("result"));
+
+    // Sealed anew, the registry needs the old key no longer.
+    let resealed = Command::new(binary("handoff"))
+        .args(["--json", "registry", "reseal"])
+        .envs(world.environment())
+        .env("HANDOFF_ENCRYPTION_KEYS", format!("{new},{old}"))
+        .output()
+        .await
+        .unwrap();
+    let told: Value = serde_json::from_slice(&resealed.stdout).unwrap();
+    assert!(resealed.status.success() && told["resealed"].as_u64() > Some(0) && told["unreadable"] == 0, "{told}");
+    let renewed = world.connected(|config| config.encryption = ring(&new)).await.unwrap();
+    assert_eq!(renewed.tasks().task(&Viewer::Operator, &task_id, true).await.unwrap(), Some(task));
     worker.stop().await;
 }
 

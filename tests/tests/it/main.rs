@@ -1,6 +1,7 @@
 //! Integration tests: real Temporal, real databases, real crashes. One binary, because linking is what takes long.
 
 mod arms;
+mod at_rest;
 mod claims;
 mod completion;
 mod crashes;

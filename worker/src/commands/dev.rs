@@ -5,7 +5,7 @@ use crate::{Port, ServerOptions, TemporalServer, WorkerSettings};
 use anyhow::Result;
 use clap::Args;
 use handoff_activities::seller::Handlers;
-use handoff_client::{CheckStatus, Config, DEFAULT_REGISTRY_URL};
+use handoff_client::{CheckStatus, Config, DEFAULT_REGISTRY_URL, codec::KeySource};
 use std::{io::Write, path::PathBuf, time::Duration};
 
 const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
@@ -13,7 +13,7 @@ const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
 /// Where the development environment lives.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DevArgs {
-    /// Directory of the server's and the registry's files
+    /// Directory of the server's and the registry's files, and of the key that encrypts them unless keys are configured
     #[arg(long, env = "HANDOFF_DATA_DIR", default_value = ".handoff", value_name = "DIR")]
     data_dir: PathBuf,
     /// Port of the Temporal server; unless given, 7233 or any free one
@@ -37,6 +37,9 @@ pub(crate) async fn run(
     handlers: Handlers,
     settings: WorkerSettings,
 ) -> Result<()> {
+    if config.encryption.is_none() {
+        config.encryption = KeySource::file_or_new(&args.data_dir.join("keys"))?;
+    }
     let ui_port = (!args.no_ui).then(|| args.ui_port.map_or(Port::Preferably(8233), Port::Exactly));
     let server = TemporalServer::start(&ServerOptions {
         database: args.data_dir.join("temporal.db"),
@@ -109,6 +112,11 @@ fn announce(name: &str, config: &Config, server: &TemporalServer, worker: &str) 
     writeln!(out, "In another terminal:")?;
     writeln!(out, "  export TEMPORAL_ADDRESS={}", server.address())?;
     writeln!(out, "  export HANDOFF_REGISTRY_URL={}", config.redacted_registry_url())?;
+    if let KeySource::File(path) = &config.encryption {
+        // Other directories' shells need it, too.
+        let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+        writeln!(out, "  export HANDOFF_ENCRYPTION_KEYS_FILE={}", path.display())?;
+    }
     writeln!(out, "  handoff doctor")?;
     Ok(out.flush()?)
 }

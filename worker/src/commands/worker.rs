@@ -100,7 +100,7 @@ pub(crate) async fn run(name: &str, config: &Config, handlers: Handlers, setting
 /// A worker, connected with Temporal and the registry.
 pub(crate) async fn connect(config: &Config, handlers: Handlers, settings: &WorkerSettings) -> Result<Worker> {
     let client = temporal::connect(config).await?;
-    let registry = handoff_store::connect(&config.registry_url, config.registry_options())
+    let registry = handoff_store::connect(&config.registry_url, config.registry_options()?)
         .await
         .with_context(|| format!("the registry {} can't be opened", config.redacted_registry_url()))?;
     Worker::new(client, registry, handlers, settings)

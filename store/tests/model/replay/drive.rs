@@ -10,7 +10,9 @@ use handoff_proto::v1::{
     completion::{Cancellation, Outcome},
     decision::{Complete, Kind},
 };
-use handoff_store::{Answer, Claim, ClaimView, NewClaim, Observation, ObservedStage, Reconciled, Registry, Viewer};
+use handoff_store::{
+    Answer, Claim, ClaimView, NewClaim, Observation, ObservedStage, Reconciled, Registry, Viewer, Webhook,
+};
 use std::fmt::Debug;
 
 type Result<T = ()> = std::result::Result<T, String>;
@@ -90,7 +92,7 @@ impl<'a> Replay<'a> {
             idempotency_key: Some("the-one-key-of-this-walk".into()),
             request_hash: "0".repeat(64),
             context_json: None,
-            has_webhook: true,
+            webhook: Some(Webhook { config_json: "{}".into(), has_secret: false }),
         };
         said(self.registry().claim(&claim).await)
     }

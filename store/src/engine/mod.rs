@@ -1,11 +1,14 @@
 //! The registry on any database: each call locks a row, applies a rule, and writes what the rule changed.
 
+mod looking;
+
 use crate::{
-    Claim, ClaimView, Health, NewClaim, Observation, Reconciled, Registry, RegistryError, RegistryOptions, TaskPage,
-    Viewer, check,
+    Claim, ClaimView, Health, NewClaim, Observation, Reconciled, Registry, RegistryError, RegistryOptions, Resealed,
+    TaskPage, Viewer, check, reseal,
     rules::{self, Entry, Request, Step},
-    sql::{HistoryRow, list, requests},
+    sql::{HistoryRow, Row, Statement, list, requests, stored_key},
     store::{Store, Transaction},
+    vault::Vault,
 };
 use async_trait::async_trait;
 use chrono::Utc;
@@ -26,15 +29,24 @@ const CLAIM_ATTEMPTS: usize = 10;
 const ENTRIES_AT_ONCE: usize = 100;
 const MAX_ROWS: u32 = 1_000;
 
+/// A page of a list, as rows.
+struct Page {
+    rows: Vec<Row>,
+    next_cursor: Option<String>,
+    total: Option<u64>,
+}
+
 /// A registry on a database.
 pub(crate) struct Engine<S> {
     store: S,
+    vault: Vault,
     replay_ttl: i64,
 }
 
 impl<S: Store> Engine<S> {
     pub(crate) fn new(store: S, options: &RegistryOptions) -> Self {
-        Self { store, replay_ttl: i64::try_from(options.replay_ttl.as_micros()).unwrap_or(i64::MAX) }
+        let replay_ttl = i64::try_from(options.replay_ttl.as_micros()).unwrap_or(i64::MAX);
+        Self { store, vault: Vault::new(options.cipher.clone()), replay_ttl }
     }
 
     fn step(&self) -> Step {
@@ -47,11 +59,21 @@ impl<S: Store> Engine<S> {
         task: &TaskRef,
         rule: impl FnOnce(&mut Request, &mut Step) -> T + Send,
     ) -> Result<Option<T>> {
+        self.apply_to(task, requests::lock(S::DIALECT, task), requests::changes, rule).await
+    }
+
+    async fn apply_to<T: Send>(
+        &self,
+        task: &TaskRef,
+        lock: Statement,
+        changes: impl Fn(&Request, &Request) -> Result<Vec<requests::Change>> + Send,
+        rule: impl FnOnce(&mut Request, &mut Step) -> T + Send,
+    ) -> Result<Option<T>> {
         if !check::may_exist(task) {
             return Ok(None);
         }
         let mut transaction = self.store.write().await?;
-        let Some(before) = one(transaction.rows(requests::lock(S::DIALECT, task)).await?)? else { return Ok(None) };
+        let Some(before) = self.one(transaction.rows(lock).await?).await? else { return Ok(None) };
         let mut request = before.clone();
         let mut step = self.step();
         let result = rule(&mut request, &mut step);
@@ -59,12 +81,13 @@ impl<S: Store> Engine<S> {
             request.version = before.version + 1;
             // Clocks differ between processes; time never goes back within a request.
             request.updated_at = step.now.max(before.updated_at);
-            transaction.execute(requests::update(&request)?).await?;
+            let changes = self.vault.seal_changes(&request.task, changes(&before, &request)?).await?;
+            transaction.execute(requests::update(&request.task.task_id, changes)).await?;
         }
         if step.forgets {
             transaction.execute(requests::delete_history(&request.task.task_id)).await?;
         }
-        append(&mut transaction, &request.task.task_id, &step.entries).await?;
+        self.append(&mut transaction, &request.task, step.entries).await?;
         transaction.commit().await?;
         Ok(Some(result))
     }
@@ -74,30 +97,61 @@ impl<S: Store> Engine<S> {
         if !check::may_exist(task) {
             return Ok(None);
         }
-        one(self.store.rows(requests::by_ref(task)).await?)
+        self.one(self.store.rows(requests::by_ref(task)).await?).await
     }
 
-    /// `None`: the key was released while this looked.
-    async fn try_claim(&self, claim: &NewClaim) -> Result<Option<Claim>> {
+    async fn one(&self, mut rows: Vec<Row>) -> Result<Option<Request>> {
+        let Some(row) = rows.pop() else { return Ok(None) };
+        self.vault.open_row(row).await?.try_into().map(Some)
+    }
+
+    async fn records(&self, rows: Vec<Row>, history: Vec<HistoryRow>) -> Result<Vec<TaskRecord>> {
+        let mut history = by_task(history);
+        let mut records = Vec::with_capacity(rows.len());
+        for row in rows {
+            let task = row.task_ref();
+            let entries = self.vault.open_history(&task, history.remove(&task.task_id).unwrap_or_default()).await?;
+            let row = self.vault.open_row(row).await?;
+            records.push(row.record(entries.into_iter().map(Into::into).collect())?);
+        }
+        Ok(records)
+    }
+
+    /// Appends to a locked request's history.
+    async fn append(&self, transaction: &mut S::Transaction, task: &TaskRef, entries: Vec<Entry>) -> Result<()> {
+        let entries = self.vault.seal_entries(task, entries).await?;
+        for entries in entries.chunks(ENTRIES_AT_ONCE) {
+            transaction.execute(requests::append_history(&task.task_id, entries)).await?;
+        }
+        Ok(())
+    }
+
+    /// `None`: the key was released while this looked. `key` is the claim's own, before it was made what is stored.
+    async fn try_claim(&self, claim: &NewClaim, key: Option<&str>) -> Result<Option<Claim>> {
         let mut transaction = self.store.write().await?;
         let mut step = self.step();
         let request = Request::new(claim, &mut step);
-        if transaction.execute(requests::insert(&request)?).await? > 0 {
-            append(&mut transaction, &claim.task.task_id, &step.entries).await?;
+        let mut columns = requests::columns(&request)?;
+        if let Some(webhook) = &claim.webhook {
+            columns.push((requests::WEBHOOK, (&webhook.config_json).into()));
+        }
+        let columns = self.vault.seal_changes(&claim.task, columns).await?;
+        if transaction.execute(requests::insert(&claim.task, key, columns)).await? > 0 {
+            self.append(&mut transaction, &claim.task, step.entries).await?;
             transaction.commit().await?;
             return Ok(Some(Claim::New));
         }
         let own = requests::lock_id(S::DIALECT, &claim.task.task_id);
-        if let Some(own) = one(transaction.rows(own).await?)? {
+        if let Some(own) = self.one(transaction.rows(own).await?).await? {
             let repeated = rules::claim::repeated(&own, claim, step.now);
             return repeated.map(Some).ok_or_else(|| RegistryError::InvalidQuery {
                 field: "task_id",
                 message: "belongs to another request".to_owned(),
             });
         }
-        let Some(key) = &claim.idempotency_key else { return Ok(None) };
+        let Some(key) = key else { return Ok(None) };
         let known = requests::lock_key(S::DIALECT, &claim.task, key);
-        let known = one(transaction.rows(known).await?)?;
+        let known = self.one(transaction.rows(known).await?).await?;
         Ok(known.map(|known| rules::claim::known(&known, claim, step.now)))
     }
 }
@@ -106,8 +160,14 @@ impl<S: Store> Engine<S> {
 impl<S: Store> Registry for Engine<S> {
     async fn claim(&self, claim: &NewClaim) -> Result<Claim> {
         check::claim(claim)?;
+        if !self.vault.seals() && claim.webhook.as_ref().is_some_and(|webhook| webhook.has_secret) {
+            return Err(RegistryError::NoKeys);
+        }
+        let key = claim.idempotency_key.as_deref();
+        let stored = key.map(|key| stored_key(&claim.task, key));
+        let claim = NewClaim { idempotency_key: stored, ..claim.clone() };
         for _ in 0..CLAIM_ATTEMPTS {
-            if let Some(claim) = self.try_claim(claim).await? {
+            if let Some(claim) = self.try_claim(&claim, key).await? {
                 return Ok(claim);
             }
         }
@@ -169,16 +229,16 @@ impl<S: Store> Registry for Engine<S> {
 
     async fn get(&self, viewer: &Viewer, task_id: &str, include_history: bool) -> Result<Option<TaskRecord>> {
         let Some(viewer) = check::viewer(viewer, task_id) else { return Ok(None) };
-        let visible = requests::by_viewer(&viewer, task_id, true);
+        let visible = requests::by_viewer(&viewer, task_id);
         if !include_history {
-            let row = self.store.rows(visible).await?.pop();
-            return row.map(|row| row.record(Vec::new())).transpose();
+            let rows = self.store.rows(visible).await?;
+            return Ok(self.records(rows, Vec::new()).await?.pop());
         }
         let mut transaction = self.store.read().await?;
-        let row = transaction.rows(visible).await?.pop();
+        let rows = transaction.rows(visible).await?;
         let history = transaction.history(requests::history([&task_id.to_owned()])).await?;
         transaction.commit().await?;
-        row.map(|row| row.record(history.into_iter().map(Into::into).collect())).transpose()
+        Ok(self.records(rows, history).await?.pop())
     }
 
     async fn list(&self, viewer: &Viewer, request: &ListTasksRequest) -> Result<TaskPage> {
@@ -187,32 +247,37 @@ impl<S: Store> Registry for Engine<S> {
             return Ok(TaskPage { total: Some(0), ..Default::default() });
         }
         let mut transaction = self.store.read().await?;
-        let mut rows = transaction.rows(list.page(S::DIALECT)).await?;
-        let total = transaction.number(list.count(S::DIALECT)).await?;
-        let next_cursor = list.cut(&mut rows)?;
-        let history = if request.include_history && !rows.is_empty() {
-            let ids: Vec<String> = rows.iter().map(|row| row.task_ref().task_id).collect();
+        let page = if list.looks_into_contexts() && self.vault.seals() {
+            looking::page::<S>(&mut transaction, &self.vault, &list).await?
+        } else {
+            let mut rows = transaction.rows(list.page(S::DIALECT)).await?;
+            let total = transaction.number(list.count(S::DIALECT)).await?;
+            let next_cursor = list.cut(&mut rows)?;
+            Page { rows, next_cursor, total: u64::try_from(total).ok().filter(|_| total <= list::MAX_TOTAL) }
+        };
+        let history = if request.include_history && !page.rows.is_empty() {
+            let ids: Vec<String> = page.rows.iter().map(|row| row.task_ref().task_id).collect();
             transaction.history(requests::history(&ids)).await?
         } else {
             Vec::new()
         };
         transaction.commit().await?;
-        let mut history = by_task(history);
-        let tasks = rows.into_iter().map(|row| {
-            let entries = history.remove(&row.task_ref().task_id).unwrap_or_default();
-            row.record(entries)
-        });
-        Ok(TaskPage {
-            tasks: tasks.collect::<Result<_>>()?,
-            next_cursor,
-            total: u64::try_from(total).ok().filter(|_| total <= list::MAX_TOTAL),
-        })
+        let tasks = self.records(page.rows, history).await?;
+        Ok(TaskPage { tasks, next_cursor: page.next_cursor, total: page.total })
     }
 
     async fn find(&self, viewer: &Viewer, task_id: &str) -> Result<Option<TaskRef>> {
         let Some(viewer) = check::viewer(viewer, task_id) else { return Ok(None) };
-        let rows = self.store.rows(requests::by_viewer(&viewer, task_id, false)).await?;
-        Ok(rows.first().map(crate::sql::Row::task_ref))
+        let rows = self.store.rows(requests::outline_by_viewer(&viewer, task_id)).await?;
+        Ok(rows.first().map(Row::task_ref))
+    }
+
+    async fn webhook(&self, task: &TaskRef) -> Result<Option<String>> {
+        if !check::may_exist(task) {
+            return Ok(None);
+        }
+        let Some(row) = self.store.rows(requests::webhook(task)).await?.pop() else { return Ok(None) };
+        Ok(self.vault.open_row(row).await?.into_webhook())
     }
 
     async fn unfinished(&self, updated_before: i64, after: Option<&str>, limit: u32) -> Result<Vec<Observation>> {
@@ -233,11 +298,19 @@ impl<S: Store> Registry for Engine<S> {
 
     async fn purgeable(&self, updated_before: i64, limit: u32) -> Result<Vec<TaskRef>> {
         let rows = self.store.rows(requests::purgeable(updated_before, now(), limit.min(MAX_ROWS))).await?;
-        Ok(rows.iter().map(crate::sql::Row::task_ref).collect())
+        Ok(rows.iter().map(Row::task_ref).collect())
     }
 
     async fn purge(&self, task: &TaskRef) -> Result<bool> {
-        Ok(self.apply(task, rules::maintain::purge).await?.unwrap_or(false))
+        // Without its bodies, so that what can't be opened any more can still be forgotten.
+        let lock = requests::lock_outline(S::DIALECT, task);
+        let purged = self.apply_to(task, lock, |_, tombstone| requests::tombstone(tombstone), rules::maintain::purge);
+        Ok(purged.await?.unwrap_or(false))
+    }
+
+    async fn reseal(&self, after: Option<&str>, limit: u32, dry_run: bool) -> Result<Resealed> {
+        let after = after.filter(|after| !after.contains('\0'));
+        reseal::batch(&self.store, &self.vault, after, limit.clamp(1, MAX_ROWS), dry_run).await
     }
 
     async fn health(&self) -> Result<Health> {
@@ -249,22 +322,10 @@ impl<S: Store> Registry for Engine<S> {
     }
 }
 
-/// Appends to a locked request's history.
-async fn append(transaction: &mut impl Transaction, task_id: &str, entries: &[Entry]) -> Result<()> {
-    for entries in entries.chunks(ENTRIES_AT_ONCE) {
-        transaction.execute(requests::append_history(task_id, entries)).await?;
-    }
-    Ok(())
-}
-
-fn one(mut rows: Vec<crate::sql::Row>) -> Result<Option<Request>> {
-    rows.pop().map(Request::try_from).transpose()
-}
-
-fn by_task(rows: Vec<HistoryRow>) -> HashMap<String, Vec<HistoryEntry>> {
-    let mut tasks: HashMap<String, Vec<HistoryEntry>> = HashMap::new();
+fn by_task(rows: Vec<HistoryRow>) -> HashMap<String, Vec<HistoryRow>> {
+    let mut tasks: HashMap<String, Vec<HistoryRow>> = HashMap::new();
     for row in rows {
-        tasks.entry(row.task_id.clone()).or_default().push(row.into());
+        tasks.entry(row.task_id.clone()).or_default().push(row);
     }
     tasks
 }
