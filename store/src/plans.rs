@@ -12,7 +12,10 @@ use crate::{
     store::{Store, Transaction, bind},
 };
 use database::{Database, Kind};
-use handoff_proto::wire::{ListTasksFilters, ListTasksRequest, Pagination, Sort, SortDirection, SortField};
+use handoff_proto::{
+    v1::TaskRef,
+    wire::{ListTasksFilters, ListTasksRequest, Pagination, Sort, SortDirection, SortField},
+};
 use sqlx::{AssertSqlSafe, Row as _};
 use std::sync::{
     Arc,
@@ -118,7 +121,7 @@ async fn sqlite() {
         let named = ListTasksRequest { filters: ids, ..Default::default() };
         let page = List::new(&viewer(&["big"]), &named).unwrap().page(dialect);
         assert!(sqlite_plan(&store, &page).await.contains("requests_task_id"));
-        for (statement, index) in maintenance() {
+        for (statement, index) in maintenance().into_iter().chain([by_key()]) {
             let plan = sqlite_plan(&store, &statement).await;
             assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{plan}");
         }
@@ -143,7 +146,7 @@ async fn postgres() {
                 assert!(!plan.contains("Rows Removed"), "{}: {plan}", walk.told);
             }
         }
-        for (statement, index) in maintenance() {
+        for (statement, index) in maintenance().into_iter().chain([by_key()]) {
             let plan = postgres_plan(&store, &statement).await;
             assert!(plan.contains(index) && !plan.contains("Seq Scan"), "{plan}");
         }
@@ -154,6 +157,13 @@ async fn postgres() {
         store.close().await;
     })
     .await;
+}
+
+/// Under either spelling of a key.
+fn by_key() -> (Statement, &'static str) {
+    let task = TaskRef { scope: "big".into(), principal: "agent".into(), ..Default::default() };
+    // Without a lock, which no reader may take.
+    (requests::lock_key(Dialect::Sqlite, &task, "key"), "requests_idempotency_key")
 }
 
 fn maintenance() -> [(Statement, &'static str); 2] {

@@ -188,6 +188,26 @@ async fn what_no_retry_mends_is_for_the_operator() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_secret_that_nothing_could_keep_leaves_no_claim() {
+    let (handoff, registry, calls) = fake_handoff(FakeRegistry::default(), |_, _| Say::Nothing).await;
+    for (name, secret, field) in [
+        (
+            "push_notification_config",
+            json!({"url": "https://b.example", "token": "s3cret"}),
+            "push_notification_config",
+        ),
+        ("reporting_webhook", json!({"token": "s3cret"}), "reporting_webhook.token"),
+    ] {
+        let mut request = request();
+        request[name] = secret;
+        let error = refusal(&handoff, "create_media_buy", &request).await;
+        assert_eq!((error.code.as_str(), error.field.as_deref()), (errors::KEYS_REQUIRED, Some(field)));
+        assert!(!format!("{error} {error:?}").contains("s3cret"));
+    }
+    assert!(registry.claimed.lock().unwrap().is_empty() && calls.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_too_large_leaves_no_claim() {
     let (handoff, registry, _) = fake_handoff(FakeRegistry::default(), |_, _| Say::Nothing).await;
     let mut large = request();

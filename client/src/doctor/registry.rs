@@ -89,3 +89,63 @@ fn mend(error: &RegistryError) -> &'static str {
         _ => "Check that the database runs, that HANDOFF_REGISTRY_URL names it, and that its user may create tables.",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        CheckStatus,
+        codec::{Key, KeySource},
+    };
+    use handoff_proto::v1::TaskRef;
+    use handoff_store::NewClaim;
+    use secrecy::ExposeSecret;
+
+    #[tokio::test]
+    async fn it_says_which_keys_the_values_need() {
+        let folder = std::env::temp_dir().join(format!("handoff-doctor-{}", uuid::Uuid::now_v7().simple()));
+        let key = |id: &str| Key::generate(id).unwrap().expose_secret().to_owned();
+        let (old, new) = (key("old"), key("new"));
+        let with = |keys: &str| Config {
+            registry_url: format!("sqlite:{}", folder.join("registry.db").display()),
+            encryption: if keys.is_empty() { KeySource::None } else { KeySource::Text(keys.into()) },
+            ..Config::default()
+        };
+        let claim = |task_id: &str| NewClaim {
+            task: TaskRef { task_id: task_id.into(), scope: "a".into(), principal: "p".into(), verb: "v".into() },
+            protocol: "media-buy".into(),
+            idempotency_key: None,
+            request_hash: String::new(),
+            context_json: Some("{}".into()),
+            webhook: None,
+        };
+        for (keys, task_id) in [("", "t1"), (&old, "t2")] {
+            let config = with(keys);
+            let registry =
+                handoff_store::connect(&config.registry_url, config.registry_options().unwrap()).await.unwrap();
+            registry.claim(&claim(task_id)).await.unwrap();
+            registry.close().await;
+        }
+        for (keys, status, parts) in [
+            (
+                &*format!("{new},{old}"),
+                CheckStatus::Warn,
+                ["1 values are in clear", "1 values are sealed with key \"old\""],
+            ),
+            (&*new, CheckStatus::Fail, ["1 tasks can't be read", "sealed with key \"old\""]),
+            ("", CheckStatus::Fail, ["1 tasks can't be read", "sealed with key \"old\""]),
+        ] {
+            let checks = checks(&with(keys)).await;
+            let check = checks.into_iter().find(|check| check.name == ENCRYPTION).unwrap();
+            assert!(check.status == status && parts.iter().all(|part| check.found.contains(part)), "{check:?}");
+        }
+        let config = with(&format!("{new},{old}"));
+        crate::Tasks::connect(&config).await.unwrap().reseal(false).await.unwrap();
+        let check = checks(&with(&new)).await.into_iter().find(|check| check.name == ENCRYPTION).unwrap();
+        assert!(
+            check.status == CheckStatus::Ok && check.found.contains("2 values are sealed with key \"new\""),
+            "{check:?}"
+        );
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

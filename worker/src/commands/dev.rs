@@ -108,6 +108,9 @@ fn announce(name: &str, config: &Config, server: &TemporalServer, worker: &str) 
         writeln!(out, "  Temporal UI  http://{ui}")?;
     }
     writeln!(out, "  Registry     {}", config.redacted_registry_url())?;
+    if let KeySource::File(path) = &config.encryption {
+        writeln!(out, "  Keys         {} (to look inside with Temporal's UI: handoff codec serve)", path.display())?;
+    }
     writeln!(out, "  Worker       {worker}")?;
     writeln!(out, "In another terminal:")?;
     writeln!(out, "  export TEMPORAL_ADDRESS={}", server.address())?;
