@@ -8,6 +8,7 @@ use crate::{
 use clap::{Args, FromArgMatches, ValueEnum};
 use handoff_proto::workflows::DEFAULT_TASK_QUEUE;
 use handoff_store::{Cipher, RegistryOptions};
+use handoff_telemetry::Metrics;
 use secrecy::SecretString;
 use std::{convert::Infallible, fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -55,6 +56,8 @@ pub struct Config {
     pub attempt_timeout: Duration,
     /// How long a decision waits to be settled before it is recorded as a signal instead.
     pub resolve_timeout: Duration,
+    /// What this process measures: nothing unless told.
+    pub metrics: Metrics,
 }
 
 impl Default for Config {
@@ -71,6 +74,7 @@ impl Default for Config {
             grace: Duration::from_secs(5),
             attempt_timeout: Duration::from_secs(5),
             resolve_timeout: Duration::from_secs(5),
+            metrics: Metrics::off(),
         }
     }
 }
@@ -132,7 +136,12 @@ impl Config {
     /// How the registry is to behave, and what seals it.
     pub fn registry_options(&self) -> Result<RegistryOptions, ConfigError> {
         let cipher = self.encryption.load()?.map(|keys| Arc::new(RegistryCipher::new(keys)) as Arc<dyn Cipher>);
-        Ok(RegistryOptions { replay_ttl: self.idempotency_ttl, cipher, ..RegistryOptions::default() })
+        Ok(RegistryOptions {
+            replay_ttl: self.idempotency_ttl,
+            cipher,
+            watch: self.metrics.watch(),
+            ..RegistryOptions::default()
+        })
     }
 }
 
@@ -150,6 +159,7 @@ impl fmt::Debug for Config {
             .field("grace", &self.grace)
             .field("attempt_timeout", &self.attempt_timeout)
             .field("resolve_timeout", &self.resolve_timeout)
+            .field("metrics", &self.metrics)
             .finish()
     }
 }

@@ -153,8 +153,10 @@ pub async fn connect(config: &Config) -> Result<Client, crate::Error> {
 /// Connects with whatever is there.
 pub(crate) async fn open(config: &Config) -> Result<Client, crate::Error> {
     let keys = config.encryption.load().map_err(crate::ConfigError::from)?;
+    let meter = config.metrics.connection_meter();
     let config = &config.temporal;
-    let (options, namespace) = config.options().map_err(crate::ConfigError::from)?;
+    let (mut options, namespace) = config.options().map_err(crate::ConfigError::from)?;
+    options.metrics_meter = meter;
     let address = options.target.to_string();
     let connecting = Connection::connect(options);
     let connection = tokio::time::timeout(config.connect_timeout, connecting)

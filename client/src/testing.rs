@@ -11,8 +11,8 @@ use handoff_proto::{
     wire::ListTasksRequest,
 };
 use handoff_store::{
-    Backend, Claim, ClaimView, Health, NewClaim, Observation, Reconciled, Registry, RegistryError, Resealed, TaskPage,
-    Viewer,
+    Backend, Claim, ClaimView, Health, NewClaim, Observation, OpenTasks, Reconciled, Registry, RegistryError, Resealed,
+    TaskPage, Viewer,
 };
 use prost::Message;
 use serde::Serialize;
@@ -145,6 +145,10 @@ impl Registry for FakeRegistry {
 
     async fn purge(&self, _: &TaskRef) -> Result<bool> {
         unreachable!()
+    }
+
+    async fn open_tasks(&self) -> Result<Vec<OpenTasks>> {
+        Ok(Vec::new())
     }
 
     async fn health(&self) -> Result<Health> {

@@ -9,6 +9,7 @@ pub use handoff_activities::seller;
 pub use handoff_client as client;
 pub use handoff_proto as proto;
 pub use handoff_store as store;
+pub use handoff_telemetry as telemetry;
 pub use handoff_worker::{Seller, Worker, WorkerSettings};
 
 /// What a seller's code begins with: `use handoff::prelude::*;`

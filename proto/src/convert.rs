@@ -117,7 +117,13 @@ impl v1::TaskInput {
             sync_deadline: self.sync_deadline,
             sandbox: self.sandbox,
             correlation_id: self.correlation_id.clone(),
+            trace: self.trace.clone(),
         }
+    }
+
+    /// What ties logs and spans of the call together.
+    pub fn call_context(&self) -> v1::CallContext {
+        v1::CallContext { correlation_id: self.correlation_id.clone(), trace: self.trace.clone() }
     }
 }
 

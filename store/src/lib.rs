@@ -10,11 +10,14 @@
 //! - JSON bodies are kept as the text that they came as.
 //! - With a [`Cipher`], bodies are opened on load and sealed on write: the rules never see a sealed value, the database
 //!   never sees a clear one.
+//! - An [`Observer`] is told of a transition once it is committed, and only by the call that wrote it.
 
 mod check;
 mod cipher;
 mod engine;
 mod error;
+mod observe;
+mod observed;
 #[cfg(test)]
 mod plans;
 mod postgres;
@@ -29,8 +32,9 @@ mod vault;
 
 pub use cipher::{Cipher, CipherError, Place, Sealed};
 pub use error::RegistryError;
+pub use observe::{Arm, CallOutcome, Event, Observer, Transition, Watch};
 pub use registry::{Registry, connect};
 pub use types::{
-    Answer, Backend, Claim, ClaimView, Health, NewClaim, Observation, ObservedStage, Reconciled, RegistryOptions,
-    Resealed, TaskPage, Viewer, Webhook,
+    Answer, Backend, Claim, ClaimView, Health, NewClaim, Observation, ObservedStage, OpenTasks, Reconciled,
+    RegistryOptions, Resealed, TaskPage, Viewer, Webhook,
 };

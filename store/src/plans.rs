@@ -125,6 +125,12 @@ async fn sqlite() {
             let plan = sqlite_plan(&store, &statement).await;
             assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{plan}");
         }
+        let open = requests::open_tasks(dialect);
+        let plan = sqlite_plan(&store, &open).await;
+        assert!(plan.contains("USING COVERING INDEX requests_open") && !plan.contains("TEMP B-TREE"), "{plan}");
+        assert_counted(store.open_rows(open.clone()).await.unwrap().into_iter().map(Into::into).collect());
+        let counted = sqlite_work(&store, open).await;
+        assert!(counted < 100_000, "{counted}");
         store.close().await;
     })
     .await;
@@ -150,6 +156,11 @@ async fn postgres() {
             let plan = postgres_plan(&store, &statement).await;
             assert!(plan.contains(index) && !plan.contains("Seq Scan"), "{plan}");
         }
+        database.execute("VACUUM ANALYZE requests").await;
+        let open = requests::open_tasks(dialect);
+        let plan = postgres_plan(&store, &open).await;
+        assert!(plan.contains("Index Only Scan using requests_open") && !plan.contains("Seq Scan"), "{plan}");
+        assert_counted(store.open_rows(open).await.unwrap().into_iter().map(Into::into).collect());
         let mut transaction = store.read().await.unwrap();
         let all = List::new(&Viewer::Operator, &ListTasksRequest::default()).unwrap();
         assert_eq!(transaction.number(all.count(dialect)).await.unwrap(), 1_001);
@@ -171,6 +182,12 @@ fn maintenance() -> [(Statement, &'static str); 2] {
         (requests::unfinished(i64::MAX, Some("task_big_1000001"), 100), "requests_unfinished"),
         (requests::purgeable(i64::MAX, i64::MAX, 100), "requests_purgeable"),
     ]
+}
+
+/// 2,002 of the 100,100 are open, and they are counted without a look at any row.
+fn assert_counted(open: Vec<crate::OpenTasks>) {
+    assert_eq!(open.iter().map(|group| group.count).sum::<u64>(), 2_002);
+    assert!(open.iter().all(|group| group.state == "working" && group.oldest == 50_000), "{open:?}");
 }
 
 async fn sqlite_plan(store: &Sqlite, statement: &Statement) -> String {

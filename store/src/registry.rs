@@ -1,8 +1,8 @@
 //! The contract that both databases fulfil.
 
 use crate::{
-    Claim, ClaimView, Health, NewClaim, Observation, Reconciled, RegistryError, RegistryOptions, Resealed, TaskPage,
-    Viewer, engine::Engine, postgres::Postgres, sqlite::Sqlite,
+    Claim, ClaimView, Health, NewClaim, Observation, OpenTasks, Reconciled, RegistryError, RegistryOptions, Resealed,
+    TaskPage, Viewer, engine::Engine, observed::Observed, postgres::Postgres, sqlite::Sqlite,
 };
 use async_trait::async_trait;
 use handoff_proto::{
@@ -91,6 +91,9 @@ pub trait Registry: Send + Sync + 'static {
     /// transaction of its own. Changes nothing else, and needs keys. With `dry_run` it only counts.
     async fn reseal(&self, after: Option<&str>, limit: u32, dry_run: bool) -> Result<Resealed>;
 
+    /// What is open, counted by verb, arm and state: for measuring. Reads an index, no row.
+    async fn open_tasks(&self) -> Result<Vec<OpenTasks>>;
+
     /// Reaches the database, and says which and how far migrated.
     async fn health(&self) -> Result<Health>;
 
@@ -101,10 +104,17 @@ pub trait Registry: Send + Sync + 'static {
 /// Opens the registry at `sqlite:PATH` or `postgres://…`, migrating its schema first. Safe when two processes do it at once.
 pub async fn connect(url: &str, options: RegistryOptions) -> Result<Arc<dyn Registry>> {
     match url.split_once(':') {
-        Some(("sqlite", _)) => Ok(Arc::new(Engine::new(Sqlite::open(url).await?, &options))),
+        Some(("sqlite", _)) => Ok(watched(Engine::new(Sqlite::open(url).await?, &options), &options)),
         Some(("postgres" | "postgresql", _)) => {
-            Ok(Arc::new(Engine::new(Postgres::open(url, &options).await?, &options)))
+            Ok(watched(Engine::new(Postgres::open(url, &options).await?, &options), &options))
         }
         _ => Err(RegistryError::UnsupportedUrl),
+    }
+}
+
+fn watched(registry: impl Registry, options: &RegistryOptions) -> Arc<dyn Registry> {
+    match options.watch.observer() {
+        Some(observer) => Arc::new(Observed::new(registry, observer.clone())),
+        None => Arc::new(registry),
     }
 }

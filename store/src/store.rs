@@ -2,7 +2,7 @@
 
 use crate::{
     Backend, RegistryError,
-    sql::{Dialect, HistoryRow, Row, Statement},
+    sql::{Dialect, HistoryRow, OpenRow, Row, Statement},
 };
 use async_trait::async_trait;
 
@@ -23,6 +23,9 @@ pub(crate) trait Store: Send + Sync + 'static {
 
     /// Reads requests outside any transaction.
     async fn rows(&self, statement: Statement) -> Result<Vec<Row>>;
+
+    /// Counts open requests outside any transaction.
+    async fn open_rows(&self, statement: Statement) -> Result<Vec<OpenRow>>;
 
     /// The newest migration that was applied.
     async fn schema_version(&self) -> Result<i64>;

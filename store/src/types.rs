@@ -1,6 +1,6 @@
 //! What goes into and comes out of the registry, beyond the messages of `handoff-proto`.
 
-use crate::Cipher;
+use crate::{Cipher, Watch};
 use handoff_proto::v1::{TaskRecord, TaskRef};
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -13,11 +13,13 @@ pub struct RegistryOptions {
     pub max_connections: u32,
     /// What seals bodies; without it they are stored in clear, and requests with a webhook's secret are refused.
     pub cipher: Option<Arc<dyn Cipher>>,
+    /// Who is told what the registry does.
+    pub watch: Watch,
 }
 
 impl Default for RegistryOptions {
     fn default() -> Self {
-        Self { replay_ttl: Duration::from_secs(86_400), max_connections: 10, cipher: None }
+        Self { replay_ttl: Duration::from_secs(86_400), max_connections: 10, cipher: None, watch: Watch::default() }
     }
 }
 
@@ -206,4 +208,20 @@ pub struct Health {
     pub backend: Backend,
     /// The newest migration that was applied.
     pub schema_version: i64,
+}
+
+/// Open requests that have verb, arm and state in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenTasks {
+    /// Their verb.
+    pub verb: String,
+    /// How they are answered: see [`crate::Arm`].
+    pub arm: String,
+    /// undecided (claimed, nobody was told anything), pending (decided for the workflow arm, nobody was told), or the task's
+    /// status.
+    pub state: String,
+    /// How many there are.
+    pub count: u64,
+    /// When the oldest of them was claimed, in microseconds since 1970.
+    pub oldest: i64,
 }

@@ -1,20 +1,24 @@
 //! What the integration tests stand on: real Temporal servers, real databases, real worker processes, and waiting for
 //! conditions instead of sleeping.
 
+mod collector;
 mod database;
 pub mod decision;
 mod inprocess;
 pub mod lab;
 mod process;
 mod schemas;
+mod scrape;
 mod temporal;
 mod wait;
 mod world;
 
+pub use collector::{Collector, Received};
 pub use database::{Database, Kind};
 pub use inprocess::InProcessWorker;
 pub use process::{Process, binary};
 pub use schemas::Schemas;
+pub use scrape::Scrape;
 pub use temporal::Temporal;
 pub use wait::{eventually, eventually_within};
 pub use world::{PRINCIPAL, SCOPE, World, fresh_key, payload, request};

@@ -169,6 +169,12 @@ impl World {
         Process::start(self.lab_seller().env("LAB_FAULT", fault.to_string()))
     }
 
+    /// A lab seller's worker as a process with more settings, whose log goes to a file.
+    pub fn worker_process_with(&self, environment: &[(&str, &str)], log: &std::path::Path) -> Result<Process> {
+        let log = std::fs::File::create(log)?;
+        Process::start(self.lab_seller().envs(environment.iter().copied()).stderr(log))
+    }
+
     /// The environment in which `handoff`, `acme-seller` and the like find this world.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let mut variables = vec![

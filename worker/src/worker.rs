@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use handoff_activities::{Activities, ActivityTimeouts, seller::Handlers};
 use handoff_proto::verbs::VERBS;
 use handoff_store::Registry;
+use handoff_telemetry::{Metrics, OpenTasksWatch};
 use handoff_workflows::{VerbRun, as_workflow_type};
 use std::{sync::Arc, time::Duration};
 use temporalio_client::Client;
@@ -29,6 +30,8 @@ pub struct WorkerSettings {
     pub timeouts: ActivityTimeouts,
     /// Deployment name and build id for Temporal's worker versioning, with AutoUpgrade; none: unversioned.
     pub deployment: Option<(String, String)>,
+    /// Where the SDK's instruments go, and the count of open tasks: nowhere unless told.
+    pub metrics: Metrics,
 }
 
 impl Default for WorkerSettings {
@@ -40,6 +43,7 @@ impl Default for WorkerSettings {
             shutdown_grace: Duration::from_secs(10),
             timeouts: ActivityTimeouts::default(),
             deployment: None,
+            metrics: Metrics::off(),
         }
     }
 }
@@ -47,6 +51,7 @@ impl Default for WorkerSettings {
 /// A worker, connected and checked, ready to run.
 pub struct Worker {
     inner: temporalio_sdk::Worker,
+    _open_tasks: OpenTasksWatch,
 }
 
 impl Worker {
@@ -60,10 +65,17 @@ impl Worker {
     ) -> Result<Self> {
         let runtime = Runtime::from_current_tokio(
             RuntimeOptions::builder()
-                .telemetry_options(TelemetryOptions::builder().build())
+                .telemetry_options(
+                    // The SDK logs where this process does.
+                    TelemetryOptions::builder()
+                        .maybe_metrics(settings.metrics.core_meter())
+                        .attach_service_name(false)
+                        .build(),
+                )
                 .build()
                 .map_err(|error| anyhow::anyhow!("the Temporal runtime can't be set up: {error}"))?,
         )?;
+        let open_tasks = settings.metrics.watch_open_tasks(registry.clone());
         let mut options = WorkerOptions::new(settings.task_queue.clone())
             .max_cached_workflows(settings.max_cached_workflows)
             .sticky_queue_schedule_to_start_timeout(settings.sticky_timeout)
@@ -77,7 +89,7 @@ impl Worker {
             as_workflow_type(verb.name, || options.register_workflow::<VerbRun>().map(|_| ()))?;
         }
         let inner = temporalio_sdk::Worker::new(&runtime, client, options).context("the worker can't be created")?;
-        Ok(Self { inner })
+        Ok(Self { inner, _open_tasks: open_tasks })
     }
 
     /// What stops it: running work may finish within the grace period, and the rest is handed over.

@@ -6,6 +6,7 @@ mod guard;
 mod notify;
 mod run_task;
 mod settle;
+mod spans;
 
 use crate::seller::Handlers;
 use handoff_proto::{
@@ -13,7 +14,11 @@ use handoff_proto::{
     v1,
 };
 use handoff_store::Registry;
-use std::{sync::Arc, time::Duration};
+use spans::Spans;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
@@ -55,10 +60,13 @@ impl Activities {
     #[activity(name = Begin::NAME)]
     pub async fn begin(
         self: Arc<Self>,
-        _: ActivityContext,
+        ctx: ActivityContext,
         input: v1::TaskInput,
     ) -> Result<v1::BeginOutput, ActivityError> {
-        self.begin_deciding(input).await
+        let (spans, began) = (Spans::of_input(ctx.info(), Some(&input)), SystemTime::now());
+        let begun = spans.within(self.begin_deciding(input)).await;
+        spans.write_run(began);
+        begun
     }
 
     #[activity(name = Decide::NAME)]
@@ -67,17 +75,17 @@ impl Activities {
         ctx: ActivityContext,
         input: v1::DecideInput,
     ) -> Result<v1::Standing, ActivityError> {
-        self.decide_regularly(ctx, input).await
+        let spans = Spans::of_input(ctx.info(), input.input.as_ref());
+        spans.within(self.decide_regularly(ctx, input)).await
     }
 
     #[activity(name = Accept::NAME)]
     pub async fn accept(
         self: Arc<Self>,
-        _: ActivityContext,
+        ctx: ActivityContext,
         input: v1::TaskInput,
     ) -> Result<v1::Standing, ActivityError> {
-        let standing = self.registry.accept(&guard::task_of(&input)?).await.map_err(guard::registry_error)?;
-        Ok(guard::without_result(standing))
+        Spans::of_input(ctx.info(), Some(&input)).within(self.accept_task(input)).await
     }
 
     #[activity(name = RunTask::NAME)]
@@ -86,7 +94,8 @@ impl Activities {
         ctx: ActivityContext,
         input: v1::RunTaskInput,
     ) -> Result<v1::Completion, ActivityError> {
-        self.run_task_handler(ctx, input).await
+        let spans = Spans::of_input(ctx.info(), input.input.as_ref());
+        spans.within(self.run_task_handler(ctx, input)).await
     }
 
     #[activity(name = Enqueue::NAME)]
@@ -95,38 +104,43 @@ impl Activities {
         ctx: ActivityContext,
         input: v1::EnqueueInput,
     ) -> Result<v1::Acknowledgement, ActivityError> {
-        self.call_enqueue_handler(ctx, input).await
+        let spans = Spans::of_input(ctx.info(), input.input.as_ref());
+        spans.within(self.call_enqueue_handler(ctx, input)).await
     }
 
     #[activity(name = Settle::NAME)]
     pub async fn settle(
         self: Arc<Self>,
-        _: ActivityContext,
+        ctx: ActivityContext,
         input: v1::SettleInput,
     ) -> Result<v1::SettleOutput, ActivityError> {
-        self.settle_task(input).await
+        let spans = Spans::new(ctx.info(), input.task.as_ref(), input.call.as_ref());
+        spans.within(self.settle_task(input)).await
     }
 
     #[activity(name = Discard::NAME)]
     pub async fn discard(
         self: Arc<Self>,
-        _: ActivityContext,
+        ctx: ActivityContext,
         input: v1::DiscardInput,
     ) -> Result<v1::DiscardOutput, ActivityError> {
-        self.discard_task(input).await
+        let spans = Spans::new(ctx.info(), input.task.as_ref(), input.call.as_ref());
+        spans.within(self.discard_task(input)).await
     }
 
     #[activity(name = RecordDroppedSignals::NAME)]
     pub async fn record_dropped_signals(
         self: Arc<Self>,
-        _: ActivityContext,
+        ctx: ActivityContext,
         input: v1::RecordDroppedSignalsInput,
     ) -> Result<(), ActivityError> {
-        self.append_dropped_signals(input).await
+        let spans = Spans::new(ctx.info(), input.task.as_ref(), input.call.as_ref());
+        spans.within(self.append_dropped_signals(input)).await
     }
 
     #[activity(name = Notify::NAME)]
-    pub async fn notify(self: Arc<Self>, _: ActivityContext, input: v1::NotifyInput) -> Result<(), ActivityError> {
-        self.dispatch_condition(input).await
+    pub async fn notify(self: Arc<Self>, ctx: ActivityContext, input: v1::NotifyInput) -> Result<(), ActivityError> {
+        let spans = Spans::of_input(ctx.info(), input.input.as_ref());
+        spans.within(self.dispatch_condition(input)).await
     }
 }

@@ -1,15 +1,24 @@
-//! `settle`, `discard` and `record_dropped_signals`: registry transactions that end, take back, or annotate a task.
+//! `accept`, `settle`, `discard` and `record_dropped_signals`: registry transactions that show, end, take back, or annotate a
+//! task.
 
 use super::{Activities, guard};
 use crate::seller::{TaskCanceled, TaskCompleted, TaskFailed, TaskRejected};
 use chrono::Utc;
 use handoff_proto::{
     convert::to_timestamp,
-    v1::{DiscardInput, DiscardOutput, HistoryEntry, RecordDroppedSignalsInput, SettleInput, SettleOutput, Settlement},
+    v1::{
+        DiscardInput, DiscardOutput, HistoryEntry, RecordDroppedSignalsInput, SettleInput, SettleOutput, Settlement,
+        Standing, TaskInput,
+    },
 };
 use temporalio_sdk::activities::ActivityError;
 
 impl Activities {
+    pub(super) async fn accept_task(&self, input: TaskInput) -> Result<Standing, ActivityError> {
+        let standing = self.registry.accept(&guard::task_of(&input)?).await.map_err(guard::registry_error)?;
+        Ok(guard::without_result(standing))
+    }
+
     pub(super) async fn settle_task(&self, input: SettleInput) -> Result<SettleOutput, ActivityError> {
         let task = guard::required(input.task, "task")?;
         let completion = guard::required(input.completion, "completion")?;

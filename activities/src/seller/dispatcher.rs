@@ -67,7 +67,8 @@ impl Dispatcher {
             let Some(Slot(handler)) = slot.downcast_ref::<Slot<C>>() else { continue };
             match AssertUnwindSafe(handler.handle(condition.clone())).catch_unwind().await {
                 Ok(answer) if answer.kind() == AcknowledgementKind::Unable => {
-                    let errors: Vec<String> = answer.errors().iter().map(ToString::to_string).collect();
+                    // Not their messages: those may quote what a buyer sent.
+                    let errors: Vec<&str> = answer.errors().iter().map(|error| error.code.as_str()).collect();
                     tracing::warn!(condition = C::NAME, ?errors, "a handler is unable to act");
                     all_done &= !answer.errors().iter().any(AdcpError::is_transient);
                 }

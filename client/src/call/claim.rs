@@ -49,7 +49,20 @@ impl Handoff {
                 claimed => break claimed.map_err(CallError::registry)?,
             }
         };
+        self.config().metrics.claimed(request.verb.name, label(&claimed, &task.task_id));
         meaning(claimed, &task.task_id).map_err(CallError::from)
+    }
+}
+
+fn label(claim: &Claim, own_task_id: &str) -> &'static str {
+    match claim {
+        Claim::New => "new",
+        Claim::InFlight { task_id } if task_id == own_task_id => "new",
+        Claim::InFlight { .. } => "attached",
+        Claim::Answered { .. } => "answered",
+        Claim::OutcomeUnknown { .. } => "unknown",
+        Claim::Conflict => "conflict",
+        Claim::Expired => "expired",
     }
 }
 

@@ -18,7 +18,7 @@ use handoff_proto::{
 };
 use request::Request;
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::{Instrument, Span, field::Empty};
 
 impl Handoff {
     /// Calls an AdCP verb with the request as the buyer wrote it.
@@ -43,11 +43,32 @@ impl Handoff {
             sync_deadline: Some(convert::to_proto_duration(request.sync_deadline)),
             sandbox: caller.sandbox,
             correlation_id: uuid::Uuid::now_v7().simple().to_string(),
+            trace: None,
         };
         fits(&input)?;
-        let deadline = Instant::now() + request.sync_deadline + self.config().grace;
-        let span = tracing::info_span!("call", verb, correlation_id = input.correlation_id);
-        self.answer(&request, input, deadline).instrument(span).await
+        let began = Instant::now();
+        let deadline = began + request.sync_deadline + self.config().grace;
+        let span = tracing::error_span!(
+            target: handoff_telemetry::SPANS,
+            "call",
+            otel.name = format!("call {}", request.verb.name),
+            otel.kind = "client",
+            otel.status_code = Empty,
+            verb = request.verb.name,
+            scope = caller.scope,
+            correlation_id = input.correlation_id,
+            task_id = Empty,
+            workflow_id = Empty,
+            outcome = Empty,
+        );
+        let answer = self.answer(&request, input, deadline).instrument(span.clone()).await;
+        let outcome = outcome(&answer);
+        span.record("outcome", outcome);
+        if outcome == "failed" {
+            span.record("otel.status_code", "ERROR");
+        }
+        self.config().metrics.called(request.verb.name, outcome, began.elapsed());
+        answer
     }
 
     async fn answer(
@@ -58,13 +79,31 @@ impl Handoff {
     ) -> Result<Answer, CallError> {
         let task = input.task.get_or_insert_default();
         match self.claim(request, task, deadline).await? {
-            Claimed::Answered { task_id, answer } => answer::recorded(request, &task_id, &answer, true),
+            Claimed::Answered { task_id, answer } => {
+                Span::current().record("task_id", &task_id);
+                answer::recorded(request, &task_id, &answer, true)
+            }
             Claimed::Run { task_id, attached } => {
-                tracing::debug!(task_id, attached, "claimed");
                 task.task_id = task_id;
+                let span = Span::current();
+                span.record("task_id", &task.task_id).record("workflow_id", task.workflow_id());
+                tracing::debug!(attached, "claimed");
+                input.trace = handoff_telemetry::trace::carry();
                 self.wait(request, input, attached, deadline).await
             }
         }
+    }
+}
+
+/// What a call came to, in few words.
+fn outcome(answer: &Result<Answer, CallError>) -> &'static str {
+    match answer {
+        Ok(answer) if answer.replayed => "replayed",
+        Ok(answer) if answer.status == "submitted" => "submitted",
+        Ok(_) => "completed",
+        Err(CallError::Refused(error)) if error.code == "SERVICE_UNAVAILABLE" => "unavailable",
+        Err(CallError::Refused(_)) => "refused",
+        Err(CallError::Infrastructure(_)) => "failed",
     }
 }
 

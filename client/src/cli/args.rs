@@ -4,6 +4,7 @@ use crate::{ConfigArgs, Viewer, config, duration};
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use handoff_proto::wire::{Recovery, SortDirection, SortField, TaskStatus};
+use handoff_telemetry::TelemetryArgs;
 use secrecy::SecretString;
 use std::{net::SocketAddr, time::Duration};
 
@@ -16,6 +17,8 @@ use std::{net::SocketAddr, time::Duration};
 pub struct Cli {
     #[command(flatten)]
     pub(super) config: ConfigArgs,
+    #[command(flatten)]
+    pub(super) telemetry: TelemetryArgs,
     /// Print JSON
     #[arg(long, global = true)]
     pub(super) json: bool,

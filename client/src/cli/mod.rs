@@ -20,10 +20,10 @@ pub use exit::Exit;
 use crate::{Config, Handoff, Tasks};
 use args::{Command, RegistryCommand, TaskCommand, VerbCommand};
 use clap::Parser;
+use handoff_telemetry::{LogFormat, Telemetry};
 use output::Output;
 use problem::Problem;
-use std::{io::IsTerminal, process::ExitCode};
-use tracing_subscriber::EnvFilter;
+use std::process::ExitCode;
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
@@ -34,9 +34,6 @@ pub fn run() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
         }
     };
-    let filter = EnvFilter::try_from_env("HANDOFF_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    let color = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -44,7 +41,16 @@ pub fn run() -> ExitCode {
             return Exit::Unexpected.into();
         }
     };
+    let started = runtime.block_on(async { Telemetry::start(&cli.telemetry, "handoff", "warn", LogFormat::Text) });
+    let telemetry = match started {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return Exit::Usage.into();
+        }
+    };
     let exit = runtime.block_on(execute(cli));
+    telemetry.stop();
     // What is still being looked up must not hold the process.
     runtime.shutdown_background();
     exit.into()

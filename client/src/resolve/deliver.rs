@@ -68,7 +68,10 @@ impl Handoff {
                 .rpc_options(rpc.clone())
                 .build();
             match run.execute_update(ResolveUpdate, completion.clone(), options).await {
-                Ok(Resolution { recorded: Some(recorded), .. }) => {
+                Ok(Resolution { recorded: Some(recorded), trace, .. }) => {
+                    if let Some(trace) = trace {
+                        handoff_telemetry::trace::link(&tracing::Span::current(), &trace);
+                    }
                     return Ok(Some(Delivery::Settled(Box::new(recorded))));
                 }
                 Ok(Resolution { message, .. }) => return Ok(Some(Delivery::Refused(message))),

@@ -12,6 +12,8 @@ use handoff_proto::{
     wire::TaskStatus,
 };
 use handoff_store::Viewer;
+use tokio::time::Instant;
+use tracing::{Instrument, Span, field::Empty};
 
 // It becomes an update id.
 const MAX_DECISION_ID_BYTES: usize = 255;
@@ -48,10 +50,50 @@ pub enum Resolved {
     NotFound,
 }
 
+impl Resolved {
+    /// In a word.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Accepted { .. } => "accepted",
+            Self::Duplicate { .. } => "duplicate",
+            Self::Conflict { .. } => "conflict",
+            Self::Invalid { .. } => "invalid",
+            Self::Recorded { .. } => "recorded",
+            Self::NotFound => "not_found",
+        }
+    }
+}
+
 impl Handoff {
     /// Sends a decision to a waiting task, and waits until it is settled; while no worker answers it is recorded instead. A
     /// buyer decides nothing: to a [`Viewer::Buyer`] there is no such task.
     pub async fn resolve(&self, viewer: &Viewer, task_id: &str, completion: Completion) -> Result<Resolved, Error> {
+        let began = Instant::now();
+        let span = tracing::error_span!(
+            target: handoff_telemetry::SPANS,
+            "resolve",
+            otel.kind = "client",
+            otel.status_code = Empty,
+            task_id = Empty,
+            scope = Empty,
+            verb = Empty,
+            workflow_id = Empty,
+            outcome = Empty,
+        );
+        let resolved = self.resolve_within(viewer, task_id, completion).instrument(span.clone()).await;
+        let outcome = match &resolved {
+            Ok(resolved) => resolved.as_str(),
+            Err(_) => "failed",
+        };
+        span.record("outcome", outcome);
+        if resolved.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
+        self.config().metrics.resolved(outcome, began.elapsed());
+        resolved
+    }
+
+    async fn resolve_within(&self, viewer: &Viewer, task_id: &str, completion: Completion) -> Result<Resolved, Error> {
         let completion = match prepare(completion) {
             Ok(completion) => completion,
             Err(message) => return Ok(Resolved::Invalid { message }),
@@ -60,6 +102,10 @@ impl Handoff {
             return Ok(Resolved::NotFound);
         }
         let Some(task) = self.registry().find(viewer, task_id).await? else { return Ok(Resolved::NotFound) };
+        // What somebody typed as an id is none until it is found.
+        let span = Span::current();
+        span.record("task_id", &task.task_id).record("scope", &task.scope).record("verb", &task.verb);
+        span.record("workflow_id", task.workflow_id());
         if let Some(recorded) = self.settlement(viewer, task_id).await? {
             return Ok(verdict(recorded, &completion));
         }

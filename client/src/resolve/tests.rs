@@ -28,7 +28,7 @@ fn ended(decision_id: &str) -> TaskRecord {
 }
 
 fn accepted() -> Resolution {
-    Resolution { status: "accepted".into(), recorded: complete().to_settlement(), message: String::new() }
+    Resolution { status: "accepted".into(), recorded: complete().to_settlement(), ..Default::default() }
 }
 
 #[tokio::test(start_paused = true)]

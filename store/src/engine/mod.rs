@@ -3,8 +3,8 @@
 mod looking;
 
 use crate::{
-    Claim, ClaimView, Health, NewClaim, Observation, Reconciled, Registry, RegistryError, RegistryOptions, Resealed,
-    TaskPage, Viewer, check, reseal,
+    Arm, Claim, ClaimView, Event, Health, NewClaim, Observation, OpenTasks, Reconciled, Registry, RegistryError,
+    RegistryOptions, Resealed, TaskPage, Transition, Viewer, Watch, check, observe, reseal,
     rules::{self, Entry, Request, Step},
     sql::{HistoryRow, Row, Statement, list, requests, stored_key},
     store::{Store, Transaction},
@@ -28,6 +28,8 @@ const CLAIM_ATTEMPTS: usize = 10;
 // SQLite takes at most 500 parts of one compound statement.
 const ENTRIES_AT_ONCE: usize = 100;
 const MAX_ROWS: u32 = 1_000;
+// What the activity `record_dropped_signals` calls its entries.
+const SIGNAL_DROPPED: &str = "signal_dropped";
 
 /// A page of a list, as rows.
 struct Page {
@@ -41,12 +43,13 @@ pub(crate) struct Engine<S> {
     store: S,
     vault: Vault,
     replay_ttl: i64,
+    watch: Watch,
 }
 
 impl<S: Store> Engine<S> {
     pub(crate) fn new(store: S, options: &RegistryOptions) -> Self {
         let replay_ttl = i64::try_from(options.replay_ttl.as_micros()).unwrap_or(i64::MAX);
-        Self { store, vault: Vault::new(options.cipher.clone()), replay_ttl }
+        Self { store, vault: Vault::new(options.cipher.clone()), replay_ttl, watch: options.watch.clone() }
     }
 
     fn step(&self) -> Step {
@@ -87,8 +90,18 @@ impl<S: Store> Engine<S> {
         if step.forgets {
             transaction.execute(requests::delete_history(&request.task.task_id)).await?;
         }
-        self.append(&mut transaction, &request.task, step.entries).await?;
+        // The entries are written sealed, and told in clear.
+        let events = observe::events(&before, &request, &step.entries);
+        let drops_signals = step.entries.iter().any(|entry| entry.event == SIGNAL_DROPPED);
+        let appended = self.append(&mut transaction, &request.task, step.entries).await?;
         transaction.commit().await?;
+        if let Some(observer) = self.watch.observer() {
+            let (verb, arm) = (request.task.verb.as_str(), Arm::of(&request));
+            let dropped = (drops_signals && appended > 0).then_some(Event::SignalsDropped { number: appended });
+            for event in events.into_iter().chain(dropped) {
+                observer.wrote(&Transition { verb, arm, event });
+            }
+        }
         Ok(Some(result))
     }
 
@@ -117,13 +130,14 @@ impl<S: Store> Engine<S> {
         Ok(records)
     }
 
-    /// Appends to a locked request's history.
-    async fn append(&self, transaction: &mut S::Transaction, task: &TaskRef, entries: Vec<Entry>) -> Result<()> {
+    /// Appends to a locked request's history; how many entries were not there yet.
+    async fn append(&self, transaction: &mut S::Transaction, task: &TaskRef, entries: Vec<Entry>) -> Result<u64> {
         let entries = self.vault.seal_entries(task, entries).await?;
+        let mut appended = 0;
         for entries in entries.chunks(ENTRIES_AT_ONCE) {
-            transaction.execute(requests::append_history(&task.task_id, entries)).await?;
+            appended += transaction.execute(requests::append_history(&task.task_id, entries)).await?;
         }
-        Ok(())
+        Ok(appended)
     }
 
     /// `None`: the key was released while this looked. `key` is the claim's own, before it was made what is stored.
@@ -311,6 +325,11 @@ impl<S: Store> Registry for Engine<S> {
     async fn reseal(&self, after: Option<&str>, limit: u32, dry_run: bool) -> Result<Resealed> {
         let after = after.filter(|after| !after.contains('\0'));
         reseal::batch(&self.store, &self.vault, after, limit.clamp(1, MAX_ROWS), dry_run).await
+    }
+
+    async fn open_tasks(&self) -> Result<Vec<OpenTasks>> {
+        let rows = self.store.open_rows(requests::open_tasks(S::DIALECT)).await?;
+        Ok(rows.into_iter().map(Into::into).collect())
     }
 
     async fn health(&self) -> Result<Health> {

@@ -10,7 +10,7 @@ pub(crate) mod requests;
 mod row;
 
 pub(crate) use keys::stored_key;
-pub(crate) use row::{HistoryRow, Row};
+pub(crate) use row::{HistoryRow, OpenRow, Row};
 
 /// A parameter.
 #[derive(Clone, Debug, PartialEq)]

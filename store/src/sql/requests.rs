@@ -2,7 +2,7 @@
 
 use super::{Bind, Dialect, Statement, keys::stored_key};
 use crate::{
-    RegistryError, Viewer,
+    Arm, RegistryError, Viewer,
     rules::{Entry, Request},
 };
 use handoff_proto::v1::TaskRef;
@@ -161,7 +161,7 @@ pub(crate) type Change = (&'static str, Bind);
 
 /// Every column of a request that is not there yet.
 pub(crate) fn columns(request: &Request) -> Result<Vec<Change>, RegistryError> {
-    let columns = COLUMNS.split(", ").chain(["unfinished"]);
+    let columns = COLUMNS.split(", ").chain(["unfinished", "arm"]);
     Ok(columns.zip(values(request)?).collect())
 }
 
@@ -268,6 +268,16 @@ pub(crate) fn unfinished(updated_before: i64, after: Option<&str>, limit: u32) -
     statement
 }
 
+/// Open requests, counted: verb, arm, status, visible, how many, the oldest.
+pub(crate) fn open_tasks(dialect: Dialect) -> Statement {
+    let mut statement = Statement::new(
+        "SELECT verb, arm, task_status, visible, COUNT(*) AS number, MIN(created_at) AS oldest FROM requests",
+    );
+    statement.push(&dialect.indexed_by("requests_open"));
+    statement.push(" WHERE unfinished GROUP BY verb, arm, task_status, visible");
+    statement
+}
+
 /// Ended requests that may be purged, the oldest first.
 pub(crate) fn purgeable(updated_before: i64, now: i64, limit: u32) -> Statement {
     let mut statement = select(OUTLINE);
@@ -324,5 +334,6 @@ fn values(request: &Request) -> Result<Vec<Bind>, RegistryError> {
         request.completed_at.into(),
         request.version.into(),
         request.stage().is_some().into(),
+        Arm::of(request).as_str().into(),
     ])
 }

@@ -2,7 +2,7 @@
 
 use super::requests::WEBHOOK;
 use crate::{
-    Answer, RegistryError,
+    Answer, OpenTasks, RegistryError,
     rules::{ClaimState, Request},
 };
 use handoff_proto::v1::{Decision, HistoryEntry, TaskRecord, TaskRef};
@@ -181,6 +181,29 @@ impl From<HistoryRow> for HistoryEntry {
             reason: row.reason,
             detail_json: row.detail_json,
         }
+    }
+}
+
+/// Open requests, counted.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub(crate) struct OpenRow {
+    verb: String,
+    arm: String,
+    task_status: Option<String>,
+    visible: bool,
+    number: i64,
+    oldest: i64,
+}
+
+impl From<OpenRow> for OpenTasks {
+    fn from(row: OpenRow) -> Self {
+        let state = match row.task_status {
+            Some(status) if row.visible => status,
+            Some(_) => "pending".to_owned(),
+            None => "undecided".to_owned(),
+        };
+        let count = u64::try_from(row.number).unwrap_or(0);
+        Self { verb: row.verb, arm: row.arm, state, count, oldest: row.oldest }
     }
 }
 

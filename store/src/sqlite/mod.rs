@@ -7,7 +7,7 @@ mod open;
 
 use crate::{
     Backend, RegistryError,
-    sql::{Dialect, HistoryRow, Row, Statement},
+    sql::{Dialect, HistoryRow, OpenRow, Row, Statement},
     store::{self, Store, bind},
 };
 use async_trait::async_trait;
@@ -37,6 +37,11 @@ impl Store for Sqlite {
     }
 
     async fn rows(&self, statement: Statement) -> Result<Vec<Row>> {
+        let query = sqlx::query_as(AssertSqlSafe(statement.text));
+        bind!(query, statement.binds).fetch_all(&self.readers).await.map_err(refused)
+    }
+
+    async fn open_rows(&self, statement: Statement) -> Result<Vec<OpenRow>> {
         let query = sqlx::query_as(AssertSqlSafe(statement.text));
         bind!(query, statement.binds).fetch_all(&self.readers).await.map_err(refused)
     }

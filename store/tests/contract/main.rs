@@ -13,6 +13,7 @@ mod isolation;
 mod life;
 mod lists;
 mod maintenance;
+mod observing;
 mod sealing;
 mod support;
 
@@ -139,6 +140,11 @@ contract! {
         a_secret_without_keys_leaves_nothing,
         contexts_are_looked_into_page_by_page,
         looking_into_contexts_is_bounded,
+    }
+    observing {
+        an_observer_is_told_each_transition_once,
+        an_observer_is_told_how_calls_end,
+        open_tasks_are_counted_by_arm_and_state,
     }
 }
 

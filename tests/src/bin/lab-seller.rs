@@ -4,27 +4,39 @@
 use anyhow::Context;
 use handoff_client::{Config, temporal};
 use handoff_store::Registry;
+use handoff_telemetry::{LogFormat, Metrics, Telemetry, TelemetryArgs};
 use handoff_tests::lab::{Calls, FaultyRegistry, HEARTBEAT_TIMEOUT, handlers};
 use handoff_worker::{Worker, WorkerSettings};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("HANDOFF_LOG").unwrap_or_else(|_| "error".into()))
-        .with_writer(std::io::stderr)
-        .init();
-    let config = Config::from_env()?;
+fn main() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let args = TelemetryArgs::from_env()?;
+    let telemetry = runtime.block_on(async { Telemetry::start(&args, "lab-seller", "error", LogFormat::Text) })?;
+    let ended = runtime.block_on(work());
+    telemetry.stop();
+    ended
+}
+
+async fn work() -> anyhow::Result<()> {
+    let mut config = Config::from_env()?;
+    if let Ok(address) = std::env::var("HANDOFF_METRICS_ADDRESS") {
+        config.metrics = Metrics::start(Some(address.parse()?))?;
+    }
     let calls = Calls::new(&PathBuf::from(std::env::var_os("LAB_DIR").context("LAB_DIR is not set")?));
     let client = temporal::connect(&config).await?;
     let mut registry = handoff_store::connect(&config.registry_url, config.registry_options()?).await?;
     if let Ok(fault) = std::env::var("LAB_FAULT") {
         registry = Arc::new(FaultyRegistry::new(registry, fault.parse()?, calls.clone())) as Arc<dyn Registry>;
     }
-    let mut settings = WorkerSettings { task_queue: config.task_queue, ..WorkerSettings::default() };
+    let mut settings =
+        WorkerSettings { task_queue: config.task_queue, metrics: config.metrics, ..WorkerSettings::default() };
     settings.sticky_timeout = Duration::from_secs(1);
     settings.timeouts.heartbeat = HEARTBEAT_TIMEOUT;
     settings.shutdown_grace = Duration::from_secs(5);
+    if let Some(address) = settings.metrics.address() {
+        calls.record("worker", "metrics", &address.to_string());
+    }
     let worker = Worker::new(client, registry, handlers(calls.clone()), &settings)?;
     calls.record("worker", "started", &std::process::id().to_string());
     let stop = worker.shutdown_handle();

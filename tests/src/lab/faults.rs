@@ -6,7 +6,8 @@ use handoff_proto::{
     wire::ListTasksRequest,
 };
 use handoff_store::{
-    Claim, ClaimView, Health, NewClaim, Observation, Reconciled, Registry, RegistryError, Resealed, TaskPage, Viewer,
+    Claim, ClaimView, Health, NewClaim, Observation, OpenTasks, Reconciled, Registry, RegistryError, Resealed,
+    TaskPage, Viewer,
 };
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -149,6 +150,10 @@ impl Registry for FaultyRegistry {
 
     async fn purge(&self, task: &TaskRef) -> Result<bool> {
         self.inner.purge(task).await
+    }
+
+    async fn open_tasks(&self) -> Result<Vec<OpenTasks>> {
+        self.inner.open_tasks().await
     }
 
     async fn health(&self) -> Result<Health> {

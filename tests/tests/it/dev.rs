@@ -1,6 +1,6 @@
 //! The command `dev`: comes up, works, and leaves nothing behind.
 
-use handoff_tests::{binary, eventually};
+use handoff_tests::{Scrape, binary, eventually};
 use std::{path::Path, process::Stdio};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -14,6 +14,7 @@ struct Dev {
     temporal: String,
     registry: String,
     keys: String,
+    metrics: String,
 }
 
 async fn start(directory: &Path) -> Dev {
@@ -30,7 +31,7 @@ async fn start(directory: &Path) -> Dev {
         .spawn()
         .expect("acme-seller is started");
     let mut lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
-    let (mut temporal, mut registry, mut keys) = (None, None, None);
+    let (mut temporal, mut registry, mut keys, mut metrics) = (None, None, None, None);
     while let Some(line) = lines.next_line().await.expect("its output") {
         let line = line.trim();
         if let Some(address) = line.strip_prefix("export TEMPORAL_ADDRESS=") {
@@ -42,6 +43,9 @@ async fn start(directory: &Path) -> Dev {
         if let Some(path) = line.strip_prefix("export HANDOFF_ENCRYPTION_KEYS_FILE=") {
             keys = Some(path.to_owned());
         }
+        if let Some(url) = line.strip_prefix("Metrics") {
+            metrics = Some(url.trim().to_owned());
+        }
         if line == "handoff doctor" {
             break;
         }
@@ -51,6 +55,7 @@ async fn start(directory: &Path) -> Dev {
         temporal: temporal.expect("its address"),
         registry: registry.expect("its registry"),
         keys: keys.expect("its keys"),
+        metrics: metrics.expect("its metrics"),
     }
 }
 
@@ -84,6 +89,9 @@ async fn dev_comes_up_works_and_leaves_nothing_behind() {
     let dev = start(directory.path()).await;
     let doctor = dev.handoff(&["doctor"]).await;
     assert!(doctor.status.success(), "{}", String::from_utf8_lossy(&doctor.stdout));
+    let metrics = dev.metrics.strip_prefix("http://").and_then(|url| url.strip_suffix("/metrics")).unwrap();
+    assert!(metrics.starts_with("127.0.0.1:"), "{metrics}");
+    assert_eq!(Scrape::of(metrics).await.unwrap().value("handoff_build_info", &[]), 1.0);
     let request =
         concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/acme-seller/requests/create_media_buy.insertion_order.json");
     let call = ["--json", "verb", "call", "create_media_buy", "--file", request, "--account", "a", "--principal", "p"];

@@ -15,6 +15,7 @@ mod production;
 mod readme;
 mod shutdown;
 mod signals;
+mod telemetry;
 mod timers;
 mod workers_down;
 

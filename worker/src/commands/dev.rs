@@ -112,6 +112,9 @@ fn announce(name: &str, config: &Config, server: &TemporalServer, worker: &str) 
         writeln!(out, "  Keys         {} (to look inside with Temporal's UI: handoff codec serve)", path.display())?;
     }
     writeln!(out, "  Worker       {worker}")?;
+    if let Some(address) = config.metrics.address() {
+        writeln!(out, "  Metrics      http://{address}/metrics")?;
+    }
     writeln!(out, "In another terminal:")?;
     writeln!(out, "  export TEMPORAL_ADDRESS={}", server.address())?;
     writeln!(out, "  export HANDOFF_REGISTRY_URL={}", config.redacted_registry_url())?;

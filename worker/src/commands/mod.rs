@@ -7,8 +7,10 @@ use crate::WorkerSettings;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use handoff_activities::seller::Handlers;
 use handoff_client::ConfigArgs;
+use handoff_telemetry::{Telemetry, TelemetryArgs};
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
+
+const DEFAULT_FILTER: &str = "warn,handoff=info";
 
 /// A durable AdCP seller, on Handoff.
 #[derive(Parser)]
@@ -17,6 +19,8 @@ struct Arguments {
     config: ConfigArgs,
     #[command(flatten)]
     worker: worker::WorkerArgs,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -38,8 +42,6 @@ pub(crate) fn run(name: &str, handlers: Handlers, settings: WorkerSettings) -> E
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
     };
-    let filter = EnvFilter::try_from_env("HANDOFF_LOG").unwrap_or_else(|_| EnvFilter::new("warn,handoff=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match execute(name, arguments, handlers, settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -49,17 +51,27 @@ pub(crate) fn run(name: &str, handlers: Handlers, settings: WorkerSettings) -> E
     }
 }
 
-fn execute(name: &str, arguments: Arguments, handlers: Handlers, settings: WorkerSettings) -> anyhow::Result<()> {
-    let Arguments { config, worker: worker_args, command } = arguments;
-    let config = handoff_client::Config::from(config);
-    let settings = worker_args.apply(settings, &config)?;
+fn execute(
+    name: &'static str,
+    arguments: Arguments,
+    handlers: Handlers,
+    settings: WorkerSettings,
+) -> anyhow::Result<()> {
+    let Arguments { config, worker: worker_args, telemetry, command } = arguments;
+    let mut config = handoff_client::Config::from(config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let format = Telemetry::format_for_stderr();
+    let telemetry = runtime.block_on(async { Telemetry::start(&telemetry, name, DEFAULT_FILTER, format) })?;
+    let ended = runtime.block_on(async {
+        config.metrics = worker_args.start_metrics(matches!(command, Command::Dev(_)))?;
+        let settings = worker_args.apply(settings, &config)?;
         match command {
             Command::Dev(dev) => dev::run(name, dev, config, handlers, settings).await,
             Command::Worker => worker::run(name, &config, handlers, settings).await,
         }
-    })
+    });
+    telemetry.stop();
+    ended
 }
 
 /// Completes at the first SIGINT or SIGTERM.

@@ -5,7 +5,11 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use handoff_activities::seller::Handlers;
 use handoff_client::{Config, duration, temporal};
-use std::time::Duration;
+use handoff_telemetry::Metrics;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 /// How the worker runs. What is given here wins over what the seller's code set.
 #[derive(Args, Clone, Debug)]
@@ -28,6 +32,10 @@ pub(crate) struct WorkerArgs {
     /// After this long without a sign of life from its worker an attempt to decide is given up
     #[arg(long, env = "HANDOFF_DECIDE_HEARTBEAT", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Worker")]
     decide_heartbeat: Option<Duration>,
+    /// Where to serve /metrics, such as 127.0.0.1:9464; off unless given, but `dev` takes a free port of 127.0.0.1. It needs no
+    /// login: give it no address that others reach
+    #[arg(long, env = "HANDOFF_METRICS_ADDRESS", value_name = "IP:PORT", global = true, help_heading = "Telemetry")]
+    metrics_address: Option<SocketAddr>,
     /// Worker deployment, for Temporal's worker versioning with AutoUpgrade
     #[arg(
         long,
@@ -51,8 +59,18 @@ pub(crate) struct WorkerArgs {
 }
 
 impl WorkerArgs {
+    /// Begins to measure, if anybody is to see it. Needs a Tokio runtime.
+    pub(crate) fn start_metrics(&self, on_any_port: bool) -> Result<Metrics> {
+        let any_port = on_any_port.then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        match self.metrics_address.or(any_port) {
+            Some(address) => Ok(Metrics::start(Some(address))?),
+            None => Ok(Metrics::off()),
+        }
+    }
+
     pub(crate) fn apply(self, mut settings: WorkerSettings, config: &Config) -> Result<WorkerSettings> {
         settings.task_queue.clone_from(&config.task_queue);
+        settings.metrics = config.metrics.clone();
         settings.shutdown_grace = self.shutdown_grace.unwrap_or(settings.shutdown_grace);
         settings.sticky_timeout = self.sticky_timeout.unwrap_or(settings.sticky_timeout);
         settings.max_cached_workflows = self.max_cached_workflows.unwrap_or(settings.max_cached_workflows);
@@ -80,10 +98,12 @@ impl WorkerArgs {
 pub(crate) async fn run(name: &str, config: &Config, handlers: Handlers, settings: WorkerSettings) -> Result<()> {
     config.check()?;
     let worker = connect(config, handlers, &settings).await?;
-    eprintln!(
-        "{name}: worker on task queue {}, registry {}. Stop it with Ctrl-C or SIGTERM.",
-        settings.task_queue,
-        config.redacted_registry_url()
+    let metrics = config.metrics.address().map(|address| format!("http://{address}/metrics"));
+    tracing::info!(
+        task_queue = settings.task_queue,
+        registry = config.redacted_registry_url(),
+        metrics,
+        "{name}: the worker runs; Ctrl-C or SIGTERM stops it"
     );
     let stop = worker.shutdown_handle();
     let running = worker.run();
@@ -92,7 +112,7 @@ pub(crate) async fn run(name: &str, config: &Config, handlers: Handlers, setting
         ended = &mut running => return ended,
         told = super::told_to_stop() => told?,
     }
-    eprintln!("{name}: stopping; running work may go on for {}.", duration::format(settings.shutdown_grace));
+    tracing::info!("{name}: stopping; running work may go on for {}", duration::format(settings.shutdown_grace));
     stop();
     running.await
 }

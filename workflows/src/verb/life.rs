@@ -129,7 +129,11 @@ impl Life<'_> {
             completion.decision_id =
                 format!("{}-{}", self.task.task_id, completion.status().map_or("", |s| s.as_str()));
         }
-        let input = |completion| v1::SettleInput { task: Some(self.task.clone()), completion: Some(completion) };
+        let input = |completion| v1::SettleInput {
+            task: Some(self.task.clone()),
+            completion: Some(completion),
+            call: Some(self.input.call_context()),
+        };
         let settled = match transaction(self.ctx, Settle, input(completion.clone())).await {
             // A result that can't be stored fails the task rather than stranding it.
             Err(error) => {
@@ -152,7 +156,11 @@ impl Life<'_> {
     /// Takes the task back; if `submitted` was said, fails it.
     pub(super) async fn give_up(&self, error: AdcpError) -> Ending {
         self.enter(Stage::Settling);
-        let input = v1::DiscardInput { task: Some(self.task.clone()), error: Some(error.clone()) };
+        let input = v1::DiscardInput {
+            task: Some(self.task.clone()),
+            error: Some(error.clone()),
+            call: Some(self.input.call_context()),
+        };
         match transaction(self.ctx, Discard, input).await {
             Ok(v1::DiscardOutput { settlement: Some(settlement) }) => self.settle(completion_of(settlement)).await,
             Ok(_) => self.refuse(error),
@@ -238,7 +246,8 @@ impl Life<'_> {
         if signals.is_empty() {
             return;
         }
-        let input = v1::RecordDroppedSignalsInput { task: Some(self.task.clone()), signals };
+        let call = Some(self.input.call_context());
+        let input = v1::RecordDroppedSignalsInput { task: Some(self.task.clone()), signals, call };
         // Lost only if the registry refuses for good; they stay in Temporal's history.
         let _ = transaction(self.ctx, RecordDroppedSignals, input).await;
     }

@@ -198,7 +198,8 @@ impl State {
             true => "duplicate",
             false => "conflict",
         };
-        v1::Resolution { status: status.into(), recorded: Some(recorded.clone()), ..Default::default() }
+        let trace = self.input.as_ref().ok().and_then(|input| input.trace.clone());
+        v1::Resolution { status: status.into(), recorded: Some(recorded.clone()), trace, ..Default::default() }
     }
 
     pub(super) fn status(&self) -> v1::WorkflowStatus {

@@ -1,0 +1,133 @@
+//! A registry whose calls are measured.
+
+use crate::{
+    CallOutcome, Claim, ClaimView, Health, NewClaim, Observation, Observer, OpenTasks, Reconciled, Registry,
+    RegistryError, Resealed, TaskPage, Viewer,
+};
+use async_trait::async_trait;
+use handoff_proto::{
+    v1::{AdcpError, Completion, Decision, HistoryEntry, Progress, Settlement, Standing, TaskRecord, TaskRef},
+    wire::ListTasksRequest,
+};
+use std::{sync::Arc, time::Instant};
+
+type Result<T> = std::result::Result<T, RegistryError>;
+
+/// Does what another registry does, and tells an observer how long it took.
+pub(crate) struct Observed<R> {
+    inner: R,
+    observer: Arc<dyn Observer>,
+}
+
+impl<R: Registry> Observed<R> {
+    pub(crate) fn new(inner: R, observer: Arc<dyn Observer>) -> Self {
+        Self { inner, observer }
+    }
+
+    async fn measure<T>(&self, operation: &'static str, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let began = Instant::now();
+        let result = call.await;
+        let outcome = match &result {
+            Ok(_) => CallOutcome::Ok,
+            Err(error) if error.is_transient() => CallOutcome::Unavailable,
+            // The caller's mistake, not the registry's trouble.
+            Err(RegistryError::InvalidCursor | RegistryError::InvalidQuery { .. }) => CallOutcome::Ok,
+            Err(_) => CallOutcome::Failed,
+        };
+        self.observer.called(operation, began.elapsed(), outcome);
+        result
+    }
+}
+
+#[async_trait]
+impl<R: Registry> Registry for Observed<R> {
+    async fn claim(&self, claim: &NewClaim) -> Result<Claim> {
+        self.measure("claim", self.inner.claim(claim)).await
+    }
+
+    async fn claim_view(&self, task: &TaskRef) -> Result<ClaimView> {
+        self.measure("claim_view", self.inner.claim_view(task)).await
+    }
+
+    async fn standing(&self, task: &TaskRef) -> Result<Standing> {
+        self.measure("standing", self.inner.standing(task)).await
+    }
+
+    async fn record_decision(&self, task: &TaskRef, decision: &Decision) -> Result<Standing> {
+        self.measure("record_decision", self.inner.record_decision(task, decision)).await
+    }
+
+    async fn accept(&self, task: &TaskRef) -> Result<Standing> {
+        self.measure("accept", self.inner.accept(task)).await
+    }
+
+    async fn update_progress(&self, task: &TaskRef, progress: &Progress) -> Result<bool> {
+        self.measure("update_progress", self.inner.update_progress(task, progress)).await
+    }
+
+    async fn settle(&self, task: &TaskRef, completion: &Completion) -> Result<Option<Settlement>> {
+        let recorded = self.measure("settle", self.inner.settle(task, completion)).await?;
+        if let (Some(recorded), Some(asked)) = (&recorded, completion.to_settlement())
+            && !recorded.same_outcome(&asked)
+        {
+            self.observer.conflicted(&task.verb);
+        }
+        Ok(recorded)
+    }
+
+    async fn discard(&self, task: &TaskRef, error: &AdcpError) -> Result<Option<Settlement>> {
+        self.measure("discard", self.inner.discard(task, error)).await
+    }
+
+    async fn webhook(&self, task: &TaskRef) -> Result<Option<String>> {
+        self.measure("webhook", self.inner.webhook(task)).await
+    }
+
+    async fn append_history(&self, task: &TaskRef, entries: &[(String, HistoryEntry)]) -> Result<()> {
+        self.measure("append_history", self.inner.append_history(task, entries)).await
+    }
+
+    async fn get(&self, viewer: &Viewer, task_id: &str, include_history: bool) -> Result<Option<TaskRecord>> {
+        self.measure("get", self.inner.get(viewer, task_id, include_history)).await
+    }
+
+    async fn list(&self, viewer: &Viewer, request: &ListTasksRequest) -> Result<TaskPage> {
+        self.measure("list", self.inner.list(viewer, request)).await
+    }
+
+    async fn find(&self, viewer: &Viewer, task_id: &str) -> Result<Option<TaskRef>> {
+        self.measure("find", self.inner.find(viewer, task_id)).await
+    }
+
+    async fn unfinished(&self, updated_before: i64, after: Option<&str>, limit: u32) -> Result<Vec<Observation>> {
+        self.measure("unfinished", self.inner.unfinished(updated_before, after, limit)).await
+    }
+
+    async fn reconcile(&self, observed: &Observation, error: &AdcpError) -> Result<Reconciled> {
+        self.measure("reconcile", self.inner.reconcile(observed, error)).await
+    }
+
+    async fn purgeable(&self, updated_before: i64, limit: u32) -> Result<Vec<TaskRef>> {
+        self.measure("purgeable", self.inner.purgeable(updated_before, limit)).await
+    }
+
+    async fn purge(&self, task: &TaskRef) -> Result<bool> {
+        self.measure("purge", self.inner.purge(task)).await
+    }
+
+    async fn reseal(&self, after: Option<&str>, limit: u32, dry_run: bool) -> Result<Resealed> {
+        self.measure("reseal", self.inner.reseal(after, limit, dry_run)).await
+    }
+
+    async fn open_tasks(&self) -> Result<Vec<OpenTasks>> {
+        self.measure("open_tasks", self.inner.open_tasks()).await
+    }
+
+    async fn health(&self) -> Result<Health> {
+        self.measure("health", self.inner.health()).await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
