@@ -2,11 +2,12 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "proto/handoff/v1/common.proto",
     "proto/handoff/v1/task.proto",
     "proto/handoff/v1/decision.proto",
     "proto/handoff/v1/activity.proto",
+    "proto/handoff/v1/housekeeping.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

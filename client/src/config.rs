@@ -290,6 +290,18 @@ pub enum ConfigError {
         /// The longest allowed.
         most: Duration,
     },
+    /// An age at which something is still needed.
+    #[error("{name} is {}, but must be at least {}: {why}", duration::format(*.value), duration::format(*.least))]
+    TooShort {
+        /// Its variable or flag.
+        name: &'static str,
+        /// What it is.
+        value: Duration,
+        /// The shortest allowed.
+        least: Duration,
+        /// Why not shorter.
+        why: &'static str,
+    },
     /// A name that is empty.
     #[error("{0} is empty")]
     Empty(&'static str),
@@ -298,7 +310,7 @@ pub enum ConfigError {
     Temporal(#[from] TemporalConfigError),
 }
 
-fn within(name: &'static str, value: Duration, least: Duration, most: Duration) -> Result<(), ConfigError> {
+pub(crate) fn within(name: &'static str, value: Duration, least: Duration, most: Duration) -> Result<(), ConfigError> {
     if (least..=most).contains(&value) { Ok(()) } else { Err(ConfigError::OutOfRange { name, value, least, most }) }
 }
 

@@ -27,6 +27,18 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(total))
 }
 
+/// A duration, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrOff(pub Option<Duration>);
+
+/// Reads a duration, or `off`.
+pub fn parse_or_off(text: &str) -> Result<OrOff, String> {
+    match text.trim() {
+        "off" => Ok(OrOff(None)),
+        text => parse(text).map(|duration| OrOff(Some(duration))).map_err(|error| format!("{error}, or off")),
+    }
+}
+
 /// Writes a duration so that [`parse`] reads it back, to the millisecond.
 pub fn format(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -63,6 +75,13 @@ mod tests {
         }
         assert_eq!(parse(" 1h 30m "), Ok(Duration::from_secs(5400)));
         assert_eq!(format(Duration::ZERO), "0s");
+    }
+
+    #[test]
+    fn a_duration_may_be_off() {
+        assert_eq!(parse_or_off(" off"), Ok(OrOff(None)));
+        assert_eq!(parse_or_off("5m"), Ok(OrOff(Some(Duration::from_secs(300)))));
+        assert!(parse_or_off("never").is_err());
     }
 
     #[test]

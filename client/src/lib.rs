@@ -3,6 +3,7 @@
 //! - [`Handoff`]: the client. Gateways, workers and tests share it with the CLI.
 //! - [`temporal`]: the connection to Temporal.
 //! - [`codec`]: what encrypts all that Temporal and the registry store, and the one data converter.
+//! - [`housekeeping`]: ending, purging and forgetting requests, and the schedule that does it.
 //! - [`Config`]: from flags, the environment or code.
 //! - [`cli`]: the command `handoff`.
 //!
@@ -20,10 +21,10 @@ mod config;
 mod doctor;
 pub mod duration;
 mod error;
+pub mod housekeeping;
 mod production;
 mod progress;
 mod queue;
-mod reconcile;
 mod reseal;
 mod resolve;
 mod tasks;
@@ -38,8 +39,11 @@ pub use config::{Config, ConfigArgs, ConfigError, DEFAULT_REGISTRY_URL, Environm
 pub use doctor::{Check, CheckStatus, doctor};
 pub use error::Error;
 pub use handoff_store::Viewer;
+pub use housekeeping::{
+    HousekeepingSettings, PurgeAction, PurgeReport, PurgedRequest, ReconcileAction, ReconcileReport, ReconciledRequest,
+    RunSeen,
+};
 pub use progress::ProgressReport;
-pub use reconcile::{ReconcileAction, ReconcileReport, ReconciledRequest, RunSeen};
 pub use reseal::ResealReport;
 pub use resolve::Resolved;
 pub use tasks::Tasks;

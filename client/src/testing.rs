@@ -11,8 +11,8 @@ use handoff_proto::{
     wire::ListTasksRequest,
 };
 use handoff_store::{
-    Backend, Claim, ClaimView, Health, NewClaim, Observation, OpenTasks, Reconciled, Registry, RegistryError, Resealed,
-    TaskPage, Viewer,
+    Backend, Candidate, Claim, ClaimView, Health, NewClaim, Observation, OpenTasks, Reconciled, Registry,
+    RegistryError, Resealed, TaskPage, Viewer,
 };
 use prost::Message;
 use serde::Serialize;
@@ -46,6 +46,8 @@ pub(crate) struct FakeRegistry {
     pub(crate) standing: Mutex<Standing>,
     pub(crate) unfinished: Mutex<Vec<Observation>>,
     pub(crate) reconciled: Mutex<Vec<String>>,
+    pub(crate) purgeable: Mutex<Vec<Candidate>>,
+    pub(crate) purged: Mutex<Vec<String>>,
     pub(crate) claimed: Mutex<Vec<NewClaim>>,
 }
 
@@ -139,11 +141,20 @@ impl Registry for FakeRegistry {
         unreachable!()
     }
 
-    async fn purgeable(&self, _: i64, _: u32) -> Result<Vec<TaskRef>> {
-        unreachable!()
+    async fn purgeable(&self, _: i64, after: Option<&Candidate>, _: u32) -> Result<Vec<Candidate>> {
+        Ok(if after.is_none() { self.purgeable.lock().unwrap().clone() } else { vec![] })
     }
 
-    async fn purge(&self, _: &TaskRef) -> Result<bool> {
+    async fn purge(&self, task: &TaskRef) -> Result<bool> {
+        self.purged.lock().unwrap().push(task.task_id.clone());
+        Ok(true)
+    }
+
+    async fn tombstones(&self, _: i64, _: Option<&Candidate>, _: u32) -> Result<Vec<Candidate>> {
+        Ok(vec![])
+    }
+
+    async fn forget(&self, _: &TaskRef) -> Result<bool> {
         unreachable!()
     }
 

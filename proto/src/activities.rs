@@ -1,4 +1,5 @@
-//! The activities that verb workflows call: name, input, output. Implemented in the crate `activities`.
+//! The activities that workflows call: name, input, output. Implemented in the crate `activities`,
+//! housekeeping in `worker`.
 
 use crate::v1;
 use temporalio_common_wasm::ActivityDefinition;
@@ -60,4 +61,16 @@ activity!(
 activity!(
     /// Hands a condition to the handlers registered for it.
     Notify, "notify", v1::NotifyInput => ()
+);
+activity!(
+    /// Ends unfinished requests whose run is gone.
+    ReconcileRequests, "reconcile_requests", v1::HousekeepingPage => v1::HousekeepingPageResult
+);
+activity!(
+    /// Purges ended requests, of which tombstones are left.
+    PurgeRequests, "purge_requests", v1::HousekeepingPage => v1::HousekeepingPageResult
+);
+activity!(
+    /// Deletes tombstones.
+    ForgetTombstones, "forget_tombstones", v1::HousekeepingPage => v1::HousekeepingPageResult
 );

@@ -159,6 +159,33 @@ impl v1::Completion {
     }
 }
 
+impl v1::HousekeepingSummary {
+    /// Adds what another page saw and did.
+    pub fn add(&mut self, other: &Self) {
+        let oldest = |time: &Option<Timestamp>| time.as_ref().map(|time| (time.seconds, time.nanos));
+        self.examined += other.examined;
+        self.settled += other.settled;
+        self.discarded += other.discarded;
+        self.voided += other.voided;
+        self.left += other.left;
+        self.changed += other.changed;
+        self.purged += other.purged;
+        self.kept += other.kept;
+        self.forgotten += other.forgotten;
+        self.errors += other.errors;
+        self.problems.extend(other.problems.iter().cloned());
+        if other.oldest_left.is_some() {
+            let is_older = self.oldest_left.is_none() || oldest(&other.oldest_left) < oldest(&self.oldest_left);
+            self.oldest_left = if is_older { other.oldest_left } else { self.oldest_left };
+        }
+    }
+
+    /// Something was written.
+    pub fn wrote(&self) -> bool {
+        self.settled + self.discarded + self.voided + self.purged + self.forgotten > 0
+    }
+}
+
 impl v1::Settlement {
     /// With the result's digest in place of the result.
     #[must_use]

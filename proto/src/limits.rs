@@ -1,4 +1,6 @@
-//! Sizes that are refused before Temporal or a database would refuse them.
+//! Sizes that are refused before Temporal or a database would refuse them, and how long things must last.
+
+use std::time::Duration;
 
 /// The largest request, in bytes. Temporal's limit for one payload is 2 MB; encryption and envelopes need room.
 pub const MAX_REQUEST_BYTES: usize = 1_000_000;
@@ -27,6 +29,9 @@ pub const MAX_SCOPE_BYTES: usize = 200;
 
 /// The longest decision id, in bytes: it is also the id of an update.
 pub const MAX_DECISION_ID_BYTES: usize = 255;
+
+/// How long a webhook is delivered, at most: until then the request that it tells about is kept.
+pub const WEBHOOK_HORIZON: Duration = Duration::from_secs(7 * 86_400);
 
 /// The largest encoded input or output of an activity, in bytes: JSON text inside JSON grows by its escapes.
 pub const MAX_ENCODED_BYTES: usize = 1_800_000;

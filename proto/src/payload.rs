@@ -1,7 +1,7 @@
 //! Messages in Temporal payloads, in each encoding that another language may have chosen.
 
 use prost::Message;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use temporalio_common_wasm::protos::temporal::api::common::v1::Payload;
 
 /// Why a payload was not accepted; never holds its content.
@@ -15,6 +15,13 @@ pub fn decode<M: Message + Default + DeserializeOwned>(payload: &Payload) -> Res
         Encoding::Json => serde_json::from_slice(&payload.data).map_err(|error| PayloadError(error.to_string())),
         Encoding::Protobuf => M::decode(payload.data.as_slice()).map_err(|error| PayloadError(error.to_string())),
     }
+}
+
+/// Writes a message as `json/plain`, as the SDK's own converter does.
+pub fn encode<M: Serialize>(message: &M) -> Result<Payload, PayloadError> {
+    let data = serde_json::to_vec(message).map_err(|error| PayloadError(error.to_string()))?;
+    let metadata = [("encoding".to_owned(), b"json/plain".to_vec())].into();
+    Ok(Payload { metadata, data, ..Default::default() })
 }
 
 /// How a payload is written.

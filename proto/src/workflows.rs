@@ -1,4 +1,4 @@
-//! What a verb workflow is called and takes: its type, signals, updates and query.
+//! What workflows are called and take: types, signals, updates and query.
 //!
 //! Inputs of the run, of signals and of `resolve` are raw payloads: a typed input that can't be decoded fails the workflow task
 //! for ever, where a raw one can be refused.
@@ -30,6 +30,23 @@ impl WorkflowDefinition for VerbWorkflow {
 }
 
 impl HasWorkflowDefinition for VerbWorkflow {
+    type Run = Self;
+}
+
+/// The workflow type of a housekeeping round.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReconcileWorkflow;
+
+impl WorkflowDefinition for ReconcileWorkflow {
+    type Input = v1::HousekeepingInput;
+    type Output = v1::HousekeepingSummary;
+
+    fn name(&self) -> &str {
+        RECONCILE
+    }
+}
+
+impl HasWorkflowDefinition for ReconcileWorkflow {
     type Run = Self;
 }
 
@@ -99,6 +116,14 @@ impl QueryDefinition for StatusQuery {
     fn name(&self) -> &str {
         STATUS
     }
+}
+
+/// Name of [`ReconcileWorkflow`].
+pub const RECONCILE: &str = "reconcile";
+
+/// The id of the schedule that starts [`ReconcileWorkflow`] on a task queue; also what its runs' ids begin with.
+pub fn housekeeping_schedule_id(task_queue: &str) -> String {
+    format!("{RECONCILE}-{task_queue}")
 }
 
 /// Name of [`OutcomeUpdate`].

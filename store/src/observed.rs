@@ -1,7 +1,7 @@
 //! A registry whose calls are measured.
 
 use crate::{
-    CallOutcome, Claim, ClaimView, Health, NewClaim, Observation, Observer, OpenTasks, Reconciled, Registry,
+    CallOutcome, Candidate, Claim, ClaimView, Health, NewClaim, Observation, Observer, OpenTasks, Reconciled, Registry,
     RegistryError, Resealed, TaskPage, Viewer,
 };
 use async_trait::async_trait;
@@ -107,12 +107,20 @@ impl<R: Registry> Registry for Observed<R> {
         self.measure("reconcile", self.inner.reconcile(observed, error)).await
     }
 
-    async fn purgeable(&self, updated_before: i64, limit: u32) -> Result<Vec<TaskRef>> {
-        self.measure("purgeable", self.inner.purgeable(updated_before, limit)).await
+    async fn purgeable(&self, updated_before: i64, after: Option<&Candidate>, limit: u32) -> Result<Vec<Candidate>> {
+        self.measure("purgeable", self.inner.purgeable(updated_before, after, limit)).await
     }
 
     async fn purge(&self, task: &TaskRef) -> Result<bool> {
         self.measure("purge", self.inner.purge(task)).await
+    }
+
+    async fn tombstones(&self, purged_before: i64, after: Option<&Candidate>, limit: u32) -> Result<Vec<Candidate>> {
+        self.measure("tombstones", self.inner.tombstones(purged_before, after, limit)).await
+    }
+
+    async fn forget(&self, task: &TaskRef) -> Result<bool> {
+        self.measure("forget", self.inner.forget(task)).await
     }
 
     async fn reseal(&self, after: Option<&str>, limit: u32, dry_run: bool) -> Result<Resealed> {

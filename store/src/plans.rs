@@ -5,7 +5,7 @@
 mod database;
 
 use crate::{
-    RegistryOptions, Viewer,
+    Candidate, RegistryOptions, Viewer,
     postgres::Postgres,
     sql::{Bind, Dialect, Row, Statement, list::List, requests},
     sqlite::Sqlite,
@@ -38,9 +38,17 @@ fn fill(scope: &str, tasks: u32) -> String {
     )
 }
 
+// As many requests again that were purged.
+const TOMBSTONES: &str = "INSERT INTO requests (task_id, scope, principal, verb, protocol, request_hash, has_webhook,
+         claim_state, visible, created_at, updated_at, expires_at, version, unfinished)
+     SELECT 'purged_' || task_id, scope, principal, verb, protocol, '', FALSE, 'purged', FALSE, created_at, updated_at,
+         expires_at, 2, FALSE
+     FROM requests WHERE scope = 'big';";
+
 async fn filled(database: &Database) {
     database.execute(&fill("big", TASKS)).await;
     database.execute(&fill("small", 100)).await;
+    database.execute(TOMBSTONES).await;
     database.execute("ANALYZE").await;
 }
 
@@ -177,10 +185,15 @@ fn by_key() -> (Statement, &'static str) {
     (requests::lock_key(Dialect::Sqlite, &task, "key"), "requests_idempotency_key")
 }
 
-fn maintenance() -> [(Statement, &'static str); 2] {
+fn maintenance() -> [(Statement, &'static str); 5] {
+    let task = handoff_proto::v1::TaskRef { task_id: "task_big_1050000".into(), ..Default::default() };
+    let after = Candidate { task, updated_at: 50_000_000 };
     [
         (requests::unfinished(i64::MAX, Some("task_big_1000001"), 100), "requests_unfinished"),
-        (requests::purgeable(i64::MAX, i64::MAX, 100), "requests_purgeable"),
+        (requests::purgeable(i64::MAX, i64::MAX, None, 100), "requests_purgeable"),
+        (requests::purgeable(i64::MAX, i64::MAX, Some(&after), 100), "requests_purgeable"),
+        (requests::tombstones(i64::MAX, i64::MAX, None, 100), "requests_tombstones"),
+        (requests::tombstones(i64::MAX, i64::MAX, Some(&after), 100), "requests_tombstones"),
     ]
 }
 

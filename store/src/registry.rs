@@ -1,8 +1,8 @@
 //! The contract that both databases fulfil.
 
 use crate::{
-    Claim, ClaimView, Health, NewClaim, Observation, OpenTasks, Reconciled, RegistryError, RegistryOptions, Resealed,
-    TaskPage, Viewer, engine::Engine, observed::Observed, postgres::Postgres, sqlite::Sqlite,
+    Candidate, Claim, ClaimView, Health, NewClaim, Observation, OpenTasks, Reconciled, RegistryError, RegistryOptions,
+    Resealed, TaskPage, Viewer, engine::Engine, observed::Observed, postgres::Postgres, sqlite::Sqlite,
 };
 use async_trait::async_trait;
 use handoff_proto::{
@@ -80,12 +80,19 @@ pub trait Registry: Send + Sync + 'static {
     async fn reconcile(&self, observed: &Observation, error: &AdcpError) -> Result<Reconciled>;
 
     /// Ended requests that were last changed before `updated_before` (microseconds since 1970) and whose claim is past its TTL:
-    /// candidates for [`Registry::purge`].
-    async fn purgeable(&self, updated_before: i64, limit: u32) -> Result<Vec<TaskRef>>;
+    /// candidates for [`Registry::purge`], the oldest first, after `after`.
+    async fn purgeable(&self, updated_before: i64, after: Option<&Candidate>, limit: u32) -> Result<Vec<Candidate>>;
 
     /// Empties the bodies and history of an ended request, and leaves a tombstone: its idempotency key stays expired. The caller
     /// has seen that no run is open. `false`: not ended, or not past its TTL.
     async fn purge(&self, task: &TaskRef) -> Result<bool>;
+
+    /// Tombstones of requests that were purged before `purged_before` (microseconds since 1970): candidates for
+    /// [`Registry::forget`], the oldest first, after `after`.
+    async fn tombstones(&self, purged_before: i64, after: Option<&Candidate>, limit: u32) -> Result<Vec<Candidate>>;
+
+    /// Deletes a tombstone: its idempotency key is free again. `false`: there is none, or it is not past its TTL.
+    async fn forget(&self, task: &TaskRef) -> Result<bool>;
 
     /// Seals with the active key what other keys seal, or none, of up to `limit` tasks after `after`, by task id; each task in a
     /// transaction of its own. Changes nothing else, and needs keys. With `dry_run` it only counts.

@@ -192,6 +192,15 @@ pub struct Resealed {
     pub next: Option<String>,
 }
 
+/// A request that may be purged or forgotten; also where the next page of such requests begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// Which.
+    pub task: TaskRef,
+    /// When it was last changed: ended, or purged. Microseconds since 1970.
+    pub updated_at: i64,
+}
+
 /// Which database serves the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {

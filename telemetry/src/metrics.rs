@@ -161,7 +161,7 @@ impl fmt::Debug for Metrics {
 pub struct Housekeeping<'a>(Option<&'a Inner>);
 
 impl Housekeeping<'_> {
-    /// A round (`reconcile`, `purge`) ended, well or not.
+    /// A round (`reconcile`, `purge`, `forget`) ended, well or not.
     pub fn round(&self, round: &'static str, ok: bool) {
         let Some(inner) = self.0 else { return };
         let outcome = if ok { "ok" } else { "failed" };

@@ -1,8 +1,11 @@
 //! A registry database of a test's own.
 
 use anyhow::{Context, Result};
-use sqlx::{Connection, PgConnection};
+use sqlx::{ConnectOptions, Connection, PgConnection, sqlite::SqliteConnectOptions};
+use std::time::Duration;
 use tempfile::TempDir;
+
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Which database a test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,18 @@ impl Database {
                 Ok(Self { url: format!("{base}/{name}"), kind: Holder::Postgres { server, name } })
             }
         }
+    }
+
+    /// Runs a statement on it, past the registry.
+    pub async fn execute(&self, sql: &str) -> Result<()> {
+        let sql = sqlx::AssertSqlSafe(sql.to_owned());
+        if let Some(path) = self.url.strip_prefix("sqlite:") {
+            let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT);
+            sqlx::query(sql).execute(&mut options.connect().await?).await?;
+        } else {
+            sqlx::query(sql).execute(&mut PgConnection::connect(&self.url).await?).await?;
+        }
+        Ok(())
     }
 
     /// Its registry URL.

@@ -6,7 +6,9 @@ use crate::{
 };
 use anyhow::Result;
 use handoff_activities::seller::Handlers;
-use handoff_client::{Answer, CallError, Caller, Config, Handoff, TemporalConfig, codec::KeySource, temporal};
+use handoff_client::{
+    Answer, CallError, Caller, Config, Handoff, HousekeepingSettings, TemporalConfig, codec::KeySource, temporal,
+};
 use handoff_proto::{
     v1::{TaskRecord, TaskRef, WorkflowStatus},
     wire::TaskStatus,
@@ -137,21 +139,34 @@ impl World {
 
     /// A worker in this process, of these handlers and on this connection.
     pub async fn worker_of(&self, client: Client, seller: Handlers) -> Result<InProcessWorker> {
-        self.start_worker(&self.config, client, seller).await
+        self.start_worker(&self.config, client, seller, unkept()).await
     }
 
     /// A worker in this process, of these handlers, that is configured a little differently.
     pub async fn worker_with(&self, configure: impl FnOnce(&mut Config), seller: Handlers) -> Result<InProcessWorker> {
         let mut config = self.config.clone();
         configure(&mut config);
-        self.start_worker(&config, temporal::connect(&config).await?, seller).await
+        self.start_worker(&config, temporal::connect(&config).await?, seller, unkept()).await
     }
 
-    async fn start_worker(&self, config: &Config, client: Client, seller: Handlers) -> Result<InProcessWorker> {
+    /// A lab seller's worker in this process that keeps a schedule of housekeeping.
+    pub async fn keeping_worker(&self, housekeeping: HousekeepingSettings) -> Result<InProcessWorker> {
+        let seller = handlers(self.calls.clone());
+        self.start_worker(&self.config, self.temporal_client.clone(), seller, housekeeping).await
+    }
+
+    async fn start_worker(
+        &self,
+        config: &Config,
+        client: Client,
+        seller: Handlers,
+        housekeeping: HousekeepingSettings,
+    ) -> Result<InProcessWorker> {
         let settings = WorkerSettings {
             task_queue: config.task_queue.clone(),
             sticky_timeout: Duration::from_secs(1),
             shutdown_grace: Duration::from_secs(2),
+            housekeeping,
             ..WorkerSettings::default()
         };
         // A registry of its own: a pool's connections end with the runtime that opened them, and the worker's ends first.
@@ -162,6 +177,16 @@ impl World {
     /// A lab seller's worker as a process.
     pub fn worker_process(&self) -> Result<Process> {
         Process::start(&mut self.lab_seller())
+    }
+
+    /// A lab seller's worker as a process, with these variables too.
+    pub fn worker_process_with(&self, variables: &[(&str, &str)]) -> Result<Process> {
+        Process::start(self.lab_seller().envs(variables.iter().copied()))
+    }
+
+    /// Runs a statement on the registry's database.
+    pub async fn execute(&self, sql: &str) -> Result<()> {
+        self.database.execute(sql).await
     }
 
     /// A lab seller's worker as a process that dies, once, at this point.
@@ -182,6 +207,8 @@ impl World {
             ("TEMPORAL_NAMESPACE", "default".to_owned()),
             ("HANDOFF_REGISTRY_URL", self.database.url().to_owned()),
             ("HANDOFF_TASK_QUEUE", self.config.task_queue.clone()),
+            // A schedule would outlive the test.
+            ("HANDOFF_HOUSEKEEPING_EVERY", "off".to_owned()),
         ];
         if let KeySource::Text(keys) = &self.config.encryption {
             variables.push(("HANDOFF_ENCRYPTION_KEYS", keys.expose_secret().to_owned()));
@@ -330,4 +357,8 @@ pub fn payload(encoding: &str, data: impl Into<Vec<u8>>) -> Payload {
 /// A request to the lab seller.
 pub fn request(key: &str, lab: Value) -> Value {
     json!({"idempotency_key": key, "context": {"correlation_id": "it"}, "lab": lab})
+}
+
+fn unkept() -> HousekeepingSettings {
+    HousekeepingSettings { every: None, ..HousekeepingSettings::default() }
 }

@@ -7,6 +7,9 @@
 //! Invariant: wrong wiring is refused before anything is connected.
 
 mod commands;
+// What the SDK's macro adds to an activity is not used.
+#[allow(dead_code)]
+mod housekeeping;
 mod seller;
 mod temporal_server;
 mod worker;

@@ -1,11 +1,13 @@
 //! A worker: polls Temporal, runs verb workflows and their activities.
 
+use crate::housekeeping::{self, HousekeepingActivities};
 use anyhow::{Context, Result};
 use handoff_activities::{Activities, ActivityTimeouts, seller::Handlers};
+use handoff_client::{HousekeepingSettings, housekeeping::Housekeeper};
 use handoff_proto::verbs::VERBS;
 use handoff_store::Registry;
 use handoff_telemetry::{Metrics, OpenTasksWatch};
-use handoff_workflows::{VerbRun, as_workflow_type};
+use handoff_workflows::{Reconcile, VerbRun, as_workflow_type};
 use std::{sync::Arc, time::Duration};
 use temporalio_client::Client;
 use temporalio_common::{
@@ -32,6 +34,9 @@ pub struct WorkerSettings {
     pub deployment: Option<(String, String)>,
     /// Where the SDK's instruments go, and the count of open tasks: nowhere unless told.
     pub metrics: Metrics,
+    /// How requests are looked after that nobody drives, or nobody needs. Of several workers on a task queue, the last that
+    /// started says.
+    pub housekeeping: HousekeepingSettings,
 }
 
 impl Default for WorkerSettings {
@@ -44,6 +49,7 @@ impl Default for WorkerSettings {
             timeouts: ActivityTimeouts::default(),
             deployment: None,
             metrics: Metrics::off(),
+            housekeeping: HousekeepingSettings::default(),
         }
     }
 }
@@ -52,6 +58,9 @@ impl Default for WorkerSettings {
 pub struct Worker {
     inner: temporalio_sdk::Worker,
     _open_tasks: OpenTasksWatch,
+    temporal: Client,
+    task_queue: String,
+    housekeeping: HousekeepingSettings,
 }
 
 impl Worker {
@@ -83,13 +92,25 @@ impl Worker {
             // A heartbeat is one small request; what was done since is worth more to the attempt that resumes from it.
             .max_heartbeat_throttle_interval(Duration::from_millis(250))
             .deployment_options(deployment(settings))
+            .register_activities(HousekeepingActivities::new(
+                Housekeeper::new(client.clone(), registry.clone()),
+                settings.metrics.clone(),
+            ))
             .register_activities(Activities::new(registry, handlers, settings.timeouts))
+            .register_workflow::<Reconcile>()?
             .build();
         for verb in VERBS {
             as_workflow_type(verb.name, || options.register_workflow::<VerbRun>().map(|_| ()))?;
         }
-        let inner = temporalio_sdk::Worker::new(&runtime, client, options).context("the worker can't be created")?;
-        Ok(Self { inner, _open_tasks: open_tasks })
+        let inner =
+            temporalio_sdk::Worker::new(&runtime, client.clone(), options).context("the worker can't be created")?;
+        Ok(Self {
+            inner,
+            temporal: client,
+            task_queue: settings.task_queue.clone(),
+            housekeeping: settings.housekeeping,
+            _open_tasks: open_tasks,
+        })
     }
 
     /// What stops it: running work may finish within the grace period, and the rest is handed over.
@@ -99,7 +120,10 @@ impl Worker {
 
     /// Runs until it is shut down.
     pub async fn run(mut self) -> Result<()> {
-        self.inner.run().await.context("the worker stopped with an error")
+        let schedule = tokio::spawn(housekeeping::keep_schedule(self.temporal, self.task_queue, self.housekeeping));
+        let ended = self.inner.run().await.context("the worker stopped with an error");
+        schedule.abort();
+        ended
     }
 }
 

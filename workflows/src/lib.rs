@@ -1,9 +1,13 @@
-//! Handoff's deterministic code: the life of a verb as a Temporal workflow.
+//! Handoff's deterministic code: the life of a verb, and a housekeeping round, as Temporal workflows.
 //!
 //! Invariants: nothing here can do I/O (the crate depends on `temporalio-workflow`, not on the SDK); no clock, environment,
 //! network, randomness or database; only the SDK's own futures; every exit drains the update handlers; no input, whatever it
 //! is, fails a workflow task.
 
+// What the SDK's macro adds has no documentation.
+#[allow(missing_docs)]
+mod reconcile;
 mod verb;
 
+pub use reconcile::Reconcile;
 pub use verb::{VerbRun, as_workflow_type};

@@ -38,6 +38,8 @@ pub(super) enum Command {
     Doctor,
     /// End requests whose run is gone
     Reconcile(ReconcileArgs),
+    /// Purge requests that ended long ago, and forget keys that were purged long ago
+    Purge(PurgeArgs),
     /// Keys of payload encryption, and the endpoint with which Temporal's UI and CLI read what is encrypted
     #[command(subcommand)]
     Codec(CodecCommand),
@@ -369,6 +371,19 @@ pub(super) struct ReconcileArgs {
     /// Leave requests alone that changed more recently
     #[arg(long, default_value = "5m", value_parser = duration::parse, value_name = "DURATION")]
     pub(super) min_age: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PurgeArgs {
+    /// Only say what would be done
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Keep requests that ended more recently: at least 7d, and at least the idempotency TTL
+    #[arg(long, env = "HANDOFF_RETENTION", default_value = "30d", value_parser = duration::parse, value_name = "DURATION")]
+    pub(super) older_than: Duration,
+    /// Keep keys expired that were purged more recently: at least the idempotency TTL
+    #[arg(long, env = "HANDOFF_TOMBSTONE_RETENTION", default_value = "90d", value_parser = duration::parse, value_name = "DURATION")]
+    pub(super) tombstones_older_than: Duration,
 }
 
 /// Everyone's tasks, or those of these accounts.

@@ -8,6 +8,7 @@ mod exit;
 mod input;
 mod output;
 mod problem;
+mod purge;
 mod reconcile;
 mod registry;
 mod show;
@@ -89,6 +90,7 @@ async fn dispatch(command: Command, config: Config, output: &Output) -> Result<E
             registry::reseal(args, &Tasks::connect(&config).await?, output).await
         }
         Command::Doctor => Ok(doctor::run(&config, output).await),
+        Command::Purge(args) => purge::run(args, config, output).await,
         Command::Reconcile(args) => reconcile::run(args, &Handoff::connect(config).await?, output).await,
     }
 }

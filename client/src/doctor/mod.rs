@@ -1,6 +1,7 @@
 //! Whether everything is there that Handoff needs, and how to mend what is not.
 
 mod encryption;
+mod housekeeping;
 mod registry;
 mod temporal;
 

@@ -38,6 +38,7 @@ pub(super) async fn checks(config: &Config) -> Vec<Check> {
     if exists {
         checks.push(search_attributes(&client, &namespace).await);
         checks.push(workers(&client, &config.task_queue).await);
+        checks.push(super::housekeeping::check(&client, &config.task_queue).await);
     }
     checks
 }

@@ -3,8 +3,8 @@
 mod looking;
 
 use crate::{
-    Arm, Claim, ClaimView, Event, Health, NewClaim, Observation, OpenTasks, Reconciled, Registry, RegistryError,
-    RegistryOptions, Resealed, TaskPage, Transition, Viewer, Watch, check, observe, reseal,
+    Arm, Candidate, Claim, ClaimView, Event, Health, NewClaim, Observation, OpenTasks, Reconciled, Registry,
+    RegistryError, RegistryOptions, Resealed, TaskPage, Transition, Viewer, Watch, check, observe, reseal,
     rules::{self, Entry, Request, Step},
     sql::{HistoryRow, Row, Statement, list, requests, stored_key},
     store::{Store, Transaction},
@@ -310,9 +310,9 @@ impl<S: Store> Registry for Engine<S> {
         Ok(self.apply(&observed.task, rule).await?.unwrap_or(Reconciled::Changed))
     }
 
-    async fn purgeable(&self, updated_before: i64, limit: u32) -> Result<Vec<TaskRef>> {
-        let rows = self.store.rows(requests::purgeable(updated_before, now(), limit.min(MAX_ROWS))).await?;
-        Ok(rows.iter().map(Row::task_ref).collect())
+    async fn purgeable(&self, updated_before: i64, after: Option<&Candidate>, limit: u32) -> Result<Vec<Candidate>> {
+        let rows = self.store.rows(requests::purgeable(updated_before, now(), after, limit.min(MAX_ROWS))).await?;
+        Ok(rows.iter().map(Row::candidate).collect())
     }
 
     async fn purge(&self, task: &TaskRef) -> Result<bool> {
@@ -330,6 +330,27 @@ impl<S: Store> Registry for Engine<S> {
     async fn open_tasks(&self) -> Result<Vec<OpenTasks>> {
         let rows = self.store.open_rows(requests::open_tasks(S::DIALECT)).await?;
         Ok(rows.into_iter().map(Into::into).collect())
+    }
+
+    async fn tombstones(&self, purged_before: i64, after: Option<&Candidate>, limit: u32) -> Result<Vec<Candidate>> {
+        let rows = self.store.rows(requests::tombstones(purged_before, now(), after, limit.min(MAX_ROWS))).await?;
+        Ok(rows.iter().map(Row::candidate).collect())
+    }
+
+    async fn forget(&self, task: &TaskRef) -> Result<bool> {
+        if !check::may_exist(task) {
+            return Ok(false);
+        }
+        let mut transaction = self.store.write().await?;
+        // Without its bodies, as it is purged.
+        let request = self.one(transaction.rows(requests::lock_outline(S::DIALECT, task)).await?).await?;
+        if !request.is_some_and(|request| rules::maintain::may_forget(&request, now())) {
+            return Ok(false);
+        }
+        transaction.execute(requests::delete_history(&task.task_id)).await?;
+        transaction.execute(requests::delete(&task.task_id)).await?;
+        transaction.commit().await?;
+        Ok(true)
     }
 
     async fn health(&self) -> Result<Health> {

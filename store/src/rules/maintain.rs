@@ -57,7 +57,7 @@ pub(crate) fn purge(request: &mut Request, step: &mut Step) -> bool {
     if request.claim == ClaimState::Purged {
         return true;
     }
-    if request.stage().is_some() || request.expires_at.is_none_or(|expires_at| expires_at > step.now) {
+    if request.stage().is_some() || !is_past_its_ttl(request, step.now) {
         return false;
     }
     *request = Request {
@@ -90,4 +90,13 @@ pub(crate) fn purge(request: &mut Request, step: &mut Step) -> bool {
     step.forgets = true;
     step.log(request, "purged");
     true
+}
+
+/// Nothing but a tombstone is left.
+pub(crate) fn may_forget(request: &Request, now: i64) -> bool {
+    request.claim == ClaimState::Purged && is_past_its_ttl(request, now)
+}
+
+fn is_past_its_ttl(request: &Request, now: i64) -> bool {
+    request.expires_at.is_some_and(|expires_at| expires_at <= now)
 }

@@ -2,7 +2,7 @@
 
 use super::{Bind, Dialect, Statement, keys::stored_key};
 use crate::{
-    Arm, RegistryError, Viewer,
+    Arm, Candidate, RegistryError, Viewer,
     rules::{Entry, Request},
 };
 use handoff_proto::v1::TaskRef;
@@ -278,11 +278,31 @@ pub(crate) fn open_tasks(dialect: Dialect) -> Statement {
     statement
 }
 
+/// Deletes the row of a task that has no history.
+pub(crate) fn delete(task_id: &str) -> Statement {
+    let mut statement = Statement::new("DELETE FROM requests WHERE task_id = ");
+    statement.bind(task_id);
+    statement
+}
+
 /// Ended requests that may be purged, the oldest first.
-pub(crate) fn purgeable(updated_before: i64, now: i64, limit: u32) -> Statement {
+pub(crate) fn purgeable(updated_before: i64, now: i64, after: Option<&Candidate>, limit: u32) -> Statement {
+    expired("NOT unfinished AND claim_state <> 'purged'", updated_before, now, after, limit)
+}
+
+/// Tombstones that may be deleted, the oldest first.
+pub(crate) fn tombstones(purged_before: i64, now: i64, after: Option<&Candidate>, limit: u32) -> Statement {
+    expired("claim_state = 'purged'", purged_before, now, after, limit)
+}
+
+fn expired(which: &str, updated_before: i64, now: i64, after: Option<&Candidate>, limit: u32) -> Statement {
     let mut statement = select(OUTLINE);
-    statement.push("NOT unfinished AND claim_state <> 'purged' AND updated_at < ").bind(updated_before);
+    statement.push(which).push(" AND updated_at < ").bind(updated_before);
     statement.push(" AND expires_at <= ").bind(now);
+    if let Some(after) = after {
+        statement.push(" AND (updated_at, task_id) > (").bind(after.updated_at).push(", ");
+        statement.bind(&after.task.task_id).push(")");
+    }
     statement.push(" ORDER BY updated_at, task_id LIMIT ").bind(i64::from(limit));
     statement
 }

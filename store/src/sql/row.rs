@@ -2,7 +2,7 @@
 
 use super::requests::WEBHOOK;
 use crate::{
-    Answer, OpenTasks, RegistryError,
+    Answer, Candidate, OpenTasks, RegistryError,
     rules::{ClaimState, Request},
 };
 use handoff_proto::v1::{Decision, HistoryEntry, TaskRecord, TaskRef};
@@ -85,6 +85,10 @@ impl Row {
             principal: self.principal.clone(),
             verb: self.verb.clone(),
         }
+    }
+
+    pub(crate) fn candidate(&self) -> Candidate {
+        Candidate { task: self.task_ref(), updated_at: self.updated_at }
     }
 
     /// What a poll sees.

@@ -127,6 +127,9 @@ contract! {
         purge_leaves_what_is_not_over,
         purged_requests_stay_closed,
         refused_and_keyless_requests_are_purged_too,
+        purgeable_and_tombstones_page_by_age,
+        a_forgotten_key_is_free_again,
+        a_tombstone_outlives_its_ttl,
     }
     sealing {
         nothing_that_came_or_went_is_readable_with_keys,

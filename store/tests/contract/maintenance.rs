@@ -2,12 +2,17 @@
 
 use crate::{database::Database, support::*};
 use handoff_proto::{v1::TaskRef, wire::ListTasksRequest};
-use handoff_store::{Claim, ClaimView, Observation, ObservedStage, Reconciled, Registry};
+use handoff_store::{Candidate, Claim, ClaimView, Observation, ObservedStage, Reconciled, Registry};
 use std::{sync::Arc, time::Duration};
 
 async fn observe(registry: &dyn Registry, task: &TaskRef) -> Option<Observation> {
     let all = registry.unfinished(i64::MAX, None, 100).await.unwrap();
     all.into_iter().find(|observed| observed.task == *task)
+}
+
+async fn purgeable(registry: &dyn Registry, before: i64) -> Vec<TaskRef> {
+    let found = registry.purgeable(before, None, 10).await.unwrap();
+    found.into_iter().map(|candidate| candidate.task).collect()
 }
 
 pub(crate) async fn unfinished_are_found_in_order(database: Arc<Database>) {
@@ -122,11 +127,11 @@ pub(crate) async fn purge_leaves_a_tombstone(database: Arc<Database>) {
     registry.claim(&claim_of(&task, Some("k"))).await.unwrap();
     registry.record_decision(&task, &to_task()).await.unwrap();
     registry.settle(&task, &result(r#"{"secret":1}"#)).await.unwrap();
-    assert_eq!(registry.purgeable(i64::MAX, 10).await.unwrap(), std::slice::from_ref(&task));
-    assert!(registry.purgeable(0, 10).await.unwrap().is_empty());
+    assert_eq!(purgeable(&*registry, i64::MAX).await, std::slice::from_ref(&task));
+    assert!(purgeable(&*registry, 0).await.is_empty());
     for _ in 0..2 {
         assert!(registry.purge(&task).await.unwrap());
-        assert!(registry.purgeable(i64::MAX, 10).await.unwrap().is_empty());
+        assert!(purgeable(&*registry, i64::MAX).await.is_empty());
         assert_eq!(record(&*registry, &task).await, None);
         assert!(registry.list(&buyer(), &ListTasksRequest::default()).await.unwrap().tasks.is_empty());
         assert_eq!(registry.claim_view(&task).await.unwrap(), ClaimView::Missing);
@@ -144,13 +149,13 @@ pub(crate) async fn purge_leaves_what_is_not_over(database: Arc<Database>) {
         assert!(!registry.purge(&task).await.unwrap());
         assert_eq!(everything(&*registry, &task).await, before);
     }
-    assert!(registry.purgeable(i64::MAX, 10).await.unwrap().is_empty());
+    assert!(purgeable(&*registry, i64::MAX).await.is_empty());
     registry.close().await;
     // Ended, but the answer is still to be said again.
     let registry = registry_with_ttl(&database, Duration::from_secs(3_600)).await;
     let task = completed(&*registry).await;
     assert!(!registry.purge(&task).await.unwrap());
-    assert!(registry.purgeable(i64::MAX, 10).await.unwrap().is_empty());
+    assert!(purgeable(&*registry, i64::MAX).await.is_empty());
     assert_eq!(status(&*registry, &task).await.as_deref(), Some("completed"));
     assert!(!registry.purge(&new_task()).await.unwrap());
     registry.close().await;
@@ -179,7 +184,7 @@ pub(crate) async fn refused_and_keyless_requests_are_purged_too(database: Arc<Da
     registry.record_decision(&keyless, &complete("{}")).await.unwrap();
     let observed = observe(&*registry, &voided).await.unwrap();
     registry.reconcile(&observed, &error("GONE")).await.unwrap();
-    let mut found = registry.purgeable(i64::MAX, 10).await.unwrap();
+    let mut found = purgeable(&*registry, i64::MAX).await;
     found.sort_by(|a, b| a.task_id.cmp(&b.task_id));
     let mut expected = vec![refused, keyless, voided];
     expected.sort_by(|a, b| a.task_id.cmp(&b.task_id));
@@ -188,5 +193,78 @@ pub(crate) async fn refused_and_keyless_requests_are_purged_too(database: Arc<Da
         assert!(registry.purge(task).await.unwrap());
         assert_eq!(registry.standing(task).await.unwrap().decision, void());
     }
+    registry.close().await;
+}
+
+pub(crate) async fn purgeable_and_tombstones_page_by_age(database: Arc<Database>) {
+    let registry = registry_with_ttl(&database, Duration::ZERO).await;
+    let mut tasks = Vec::new();
+    for _ in 0..5 {
+        tasks.push(completed(&*registry).await);
+    }
+    // The youngest by id is the oldest by age, and two are of one age.
+    for (task, age) in tasks.iter().zip([3, 2, 2, 5, 1]) {
+        let at = 1_000 * (10 - age);
+        let id = &task.task_id;
+        database.execute(&format!("UPDATE requests SET updated_at = {at} WHERE task_id = '{id}'")).await;
+    }
+    let expected: Vec<TaskRef> = [3, 0, 1, 2, 4].map(|index: usize| tasks[index].clone()).into();
+    let mut paged: Vec<Candidate> = Vec::new();
+    loop {
+        let page = registry.purgeable(i64::MAX, paged.last(), 2).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        paged.extend(page);
+    }
+    assert_eq!(paged.iter().map(|candidate| candidate.task.clone()).collect::<Vec<_>>(), expected);
+    assert_eq!(registry.purgeable(6_000, None, 10).await.unwrap().len(), 1);
+    for task in &expected {
+        assert!(registry.purge(task).await.unwrap());
+    }
+    let first = registry.tombstones(i64::MAX, None, 3).await.unwrap();
+    let rest = registry.tombstones(i64::MAX, first.last(), 3).await.unwrap();
+    assert_eq!((first.len(), rest.len()), (3, 2));
+    let both = first.iter().chain(&rest).map(|candidate| candidate.task.clone()).collect::<Vec<_>>();
+    assert_eq!(both, expected);
+    registry.close().await;
+}
+
+pub(crate) async fn a_forgotten_key_is_free_again(database: Arc<Database>) {
+    let registry = registry_with_ttl(&database, Duration::ZERO).await;
+    let task = new_task();
+    registry.claim(&claim_of(&task, Some("k"))).await.unwrap();
+    registry.record_decision(&task, &complete("{}")).await.unwrap();
+    // Only a tombstone is deleted.
+    assert!(!registry.forget(&task).await.unwrap());
+    assert!(registry.tombstones(i64::MAX, None, 10).await.unwrap().is_empty());
+    assert!(registry.purge(&task).await.unwrap());
+    assert!(registry.tombstones(0, None, 10).await.unwrap().is_empty());
+    let found = registry.tombstones(i64::MAX, None, 10).await.unwrap();
+    assert_eq!(found.iter().map(|candidate| &candidate.task).collect::<Vec<_>>(), [&task]);
+    assert_eq!(registry.claim(&claim_of(&new_task(), Some("k"))).await.unwrap(), Claim::Expired);
+    let foreign = TaskRef { principal: "agent_2".into(), ..task.clone() };
+    assert!(!registry.forget(&foreign).await.unwrap());
+    assert!(registry.forget(&task).await.unwrap());
+    assert!(!registry.forget(&task).await.unwrap());
+    assert!(registry.tombstones(i64::MAX, None, 10).await.unwrap().is_empty());
+    // Whoever still comes for the old request finds it closed, and brings nothing back.
+    assert_eq!(registry.record_decision(&task, &to_task()).await.unwrap().decision, void());
+    assert!(!registry.accept(&task).await.unwrap().submitted);
+    assert_eq!(registry.settle(&task, &result("{}")).await.unwrap(), None);
+    assert_eq!(registry.find(&handoff_store::Viewer::Operator, &task.task_id).await.unwrap(), None);
+    assert_eq!(registry.claim(&claim_of(&new_task(), Some("k"))).await.unwrap(), Claim::New);
+    registry.close().await;
+}
+
+pub(crate) async fn a_tombstone_outlives_its_ttl(database: Arc<Database>) {
+    let registry = registry_with_ttl(&database, Duration::ZERO).await;
+    let task = completed(&*registry).await;
+    assert!(registry.purge(&task).await.unwrap());
+    // As if the clock of whoever purged had been ahead.
+    let set = format!("UPDATE requests SET expires_at = {} WHERE task_id = '{}'", i64::MAX, task.task_id);
+    database.execute(&set).await;
+    assert!(registry.tombstones(i64::MAX, None, 10).await.unwrap().is_empty());
+    assert!(!registry.forget(&task).await.unwrap());
     registry.close().await;
 }

@@ -2,7 +2,7 @@
 //! where it writes down its calls, `LAB_FAULT` (`before:settle`, `after:accept`, …) where it dies.
 
 use anyhow::Context;
-use handoff_client::{Config, temporal};
+use handoff_client::{Config, duration, temporal};
 use handoff_store::Registry;
 use handoff_telemetry::{LogFormat, Metrics, Telemetry, TelemetryArgs};
 use handoff_tests::lab::{Calls, FaultyRegistry, HEARTBEAT_TIMEOUT, handlers};
@@ -37,6 +37,10 @@ async fn work() -> anyhow::Result<()> {
     if let Some(address) = settings.metrics.address() {
         calls.record("worker", "metrics", &address.to_string());
     }
+    settings.housekeeping.every = match std::env::var("HANDOFF_HOUSEKEEPING_EVERY") {
+        Ok(every) => duration::parse_or_off(&every).map_err(anyhow::Error::msg)?.0,
+        Err(_) => None,
+    };
     let worker = Worker::new(client, registry, handlers(calls.clone()), &settings)?;
     calls.record("worker", "started", &std::process::id().to_string());
     let stop = worker.shutdown_handle();

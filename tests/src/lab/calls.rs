@@ -61,6 +61,11 @@ impl Calls {
         }
     }
 
+    /// Makes the next time that it is asked for this name the first one again.
+    pub fn once_more(&self, name: &str) {
+        let _ = fs::remove_file(self.directory.join(format!("once-{name}")));
+    }
+
     /// `true` the first time that it is asked for this name, in this or any other process.
     pub fn first_time(&self, name: &str) -> bool {
         OpenOptions::new().create_new(true).write(true).open(self.directory.join(format!("once-{name}"))).is_ok()

@@ -6,8 +6,8 @@ use handoff_proto::{
     wire::ListTasksRequest,
 };
 use handoff_store::{
-    Claim, ClaimView, Health, NewClaim, Observation, OpenTasks, Reconciled, Registry, RegistryError, Resealed,
-    TaskPage, Viewer,
+    Candidate, Claim, ClaimView, Health, NewClaim, Observation, OpenTasks, Reconciled, Registry, RegistryError,
+    Resealed, TaskPage, Viewer,
 };
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -141,15 +141,23 @@ impl Registry for FaultyRegistry {
     }
 
     async fn reconcile(&self, observed: &Observation, error: &AdcpError) -> Result<Reconciled> {
-        self.inner.reconcile(observed, error).await
+        self.around("reconcile", self.inner.reconcile(observed, error)).await
     }
 
-    async fn purgeable(&self, updated_before: i64, limit: u32) -> Result<Vec<TaskRef>> {
-        self.inner.purgeable(updated_before, limit).await
+    async fn purgeable(&self, updated_before: i64, after: Option<&Candidate>, limit: u32) -> Result<Vec<Candidate>> {
+        self.inner.purgeable(updated_before, after, limit).await
     }
 
     async fn purge(&self, task: &TaskRef) -> Result<bool> {
-        self.inner.purge(task).await
+        self.around("purge", self.inner.purge(task)).await
+    }
+
+    async fn tombstones(&self, purged_before: i64, after: Option<&Candidate>, limit: u32) -> Result<Vec<Candidate>> {
+        self.inner.tombstones(purged_before, after, limit).await
+    }
+
+    async fn forget(&self, task: &TaskRef) -> Result<bool> {
+        self.around("forget", self.inner.forget(task)).await
     }
 
     async fn open_tasks(&self) -> Result<Vec<OpenTasks>> {

@@ -1,33 +1,35 @@
 //! Runs that were recorded must go on under today's workflow code: their histories replay, and a run that one worker
 //! left ends on another.
 //!
-//! `HANDOFF_RECORD_HISTORIES=1` records the runs anew, which is only right for a life that no open run can have.
+//! `HANDOFF_RECORD_HISTORIES=1` records the runs anew, which is only right for a life that no open run can have; the name of
+//! a life records that one.
 
-use handoff_client::Resolved;
+use handoff_client::{HousekeepingSettings, Resolved};
 use handoff_proto::{
     v1::{Completion, completion::Outcome},
     verbs::VERBS,
     wire::TaskStatus,
-    workflows::COMPLETE,
+    workflows::{COMPLETE, ReconcileWorkflow},
 };
 use handoff_store::Viewer;
 use handoff_tests::{Kind, World, eventually, fresh_key, lab::QUICK_VERB, payload, request};
-use handoff_workflows::{VerbRun, as_workflow_type};
+use handoff_workflows::{Reconcile, VerbRun, as_workflow_type};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, fs, path::PathBuf};
-use temporalio_client::WorkflowHistory;
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+use temporalio_client::{WorkflowHistory, WorkflowStartOptions};
 use temporalio_sdk::workflow_replayer::{WorkflowReplayFailure, WorkflowReplayer, WorkflowReplayerOptions};
 
 const VERB: &str = "create_media_buy";
 
 /// Every kind of life that a run can have; each is a file in `tests/histories`.
-const LIVES: [&str; 13] = [
+const LIVES: [&str; 14] = [
     "canceled_while_running",
     "canceled_while_waiting",
     "complete",
     "complete_quick",
     "deadline_with_reminders",
     "dropped_signals",
+    "housekeeping",
     "promoted",
     "refused",
     "resolved_by_update",
@@ -39,8 +41,8 @@ const LIVES: [&str; 13] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite_every_recorded_run_replays() {
-    if std::env::var_os("HANDOFF_RECORD_HISTORIES").is_some_and(|value| value == "1") {
-        record().await;
+    if let Ok(wanted) = std::env::var("HANDOFF_RECORD_HISTORIES") {
+        record(&wanted).await;
     }
     let recorded = recorded();
     for life in LIVES {
@@ -62,6 +64,7 @@ async fn sqlite_a_run_of_other_code_does_not_replay() {
         ("task_with_retry", r#""name":"run_task""#, r#""name":"enqueue""#),
         ("workflow_with_signal", r#""name":"enqueue""#, r#""name":"run_task""#),
         ("deadline_with_reminders", r#""name":"notify""#, r#""name":"decide""#),
+        ("housekeeping", r#""name":"purge_requests""#, r#""name":"forget_tombstones""#),
     ] {
         let text = &recorded[life];
         assert!(text.contains(was), "{life} has no {was}");
@@ -112,6 +115,7 @@ async fn replay(history: &str) -> Option<WorkflowReplayFailure> {
     for verb in VERBS {
         as_workflow_type(verb.name, || options.register_workflow::<VerbRun>().map(|_| ())).unwrap();
     }
+    options.register_workflow::<Reconcile>().unwrap();
     let replayer = WorkflowReplayer::new(options).unwrap();
     let mut history: Value = serde_json::from_str(history).unwrap();
     spell_numbers(&mut history);
@@ -133,10 +137,18 @@ fn spell_numbers(value: &mut Value) {
 }
 
 /// Lives each life once, and writes its history down.
-async fn record() {
+async fn record(wanted: &str) {
     let world = World::new(Kind::Sqlite).await.unwrap();
     let worker = world.worker().await.unwrap();
     for life in LIVES {
+        if wanted != "1" && wanted != life {
+            continue;
+        }
+        if life == "housekeeping" {
+            let text = housekeeping(&world).await;
+            fs::write(directory().join(format!("{life}.json")), text).unwrap();
+            continue;
+        }
         let task_id = live(&world, life).await;
         if life != "waiting" {
             world.closed(&task_id).await;
@@ -145,6 +157,19 @@ async fn record() {
         fs::write(directory().join(format!("{life}.json")), text).unwrap();
     }
     worker.stop().await;
+}
+
+/// A round in which a task has lost its run, and another is to be purged.
+async fn housekeeping(world: &World) -> Vec<u8> {
+    let lost = waiting(world).await;
+    world.run(&lost).terminate(Default::default()).await.unwrap();
+    let id = format!("recorded-{}", fresh_key());
+    let options = WorkflowStartOptions::new(world.config().task_queue.clone(), id).build();
+    let input = HousekeepingSettings { reconcile_after: Duration::ZERO, ..Default::default() }.input();
+    let handle = world.temporal_client.start_workflow(ReconcileWorkflow, input, options).await.unwrap();
+    let summary = handle.get_result(Default::default()).await.unwrap();
+    assert_eq!(summary.settled, 1, "{summary:?}");
+    handle.fetch_history(Default::default()).to_json().await.unwrap()
 }
 
 async fn live(world: &World, life: &str) -> String {

@@ -9,6 +9,7 @@ mod decisions;
 mod dev;
 mod encryption;
 mod histories;
+mod housekeeping;
 mod limits;
 mod lists;
 mod production;

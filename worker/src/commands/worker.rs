@@ -4,7 +4,11 @@ use crate::{Worker, WorkerSettings};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use handoff_activities::seller::Handlers;
-use handoff_client::{Config, duration, temporal};
+use handoff_client::{
+    Config,
+    duration::{self, OrOff},
+    temporal,
+};
 use handoff_telemetry::Metrics;
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -32,6 +36,19 @@ pub(crate) struct WorkerArgs {
     /// After this long without a sign of life from its worker an attempt to decide is given up
     #[arg(long, env = "HANDOFF_DECIDE_HEARTBEAT", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Worker")]
     decide_heartbeat: Option<Duration>,
+    /// How often requests that nobody drives or nobody needs are looked for: 1s to 1d, or off. Of several workers on a task
+    /// queue, the last that started says
+    #[arg(long, env = "HANDOFF_HOUSEKEEPING_EVERY", value_parser = duration::parse_or_off, value_name = "DURATION", global = true, help_heading = "Housekeeping")]
+    housekeeping_every: Option<OrOff>,
+    /// How long an unfinished request must have been silent before its run is looked for
+    #[arg(long, env = "HANDOFF_RECONCILE_AFTER", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Housekeeping")]
+    reconcile_after: Option<Duration>,
+    /// How old an ended request must be to be purged: at least 7d, and at least the idempotency TTL
+    #[arg(long, env = "HANDOFF_RETENTION", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Housekeeping")]
+    retention: Option<Duration>,
+    /// How long after the purge an idempotency key stays expired before it is free again: at least the idempotency TTL
+    #[arg(long, env = "HANDOFF_TOMBSTONE_RETENTION", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Housekeeping")]
+    tombstone_retention: Option<Duration>,
     /// Where to serve /metrics, such as 127.0.0.1:9464; off unless given, but `dev` takes a free port of 127.0.0.1. It needs no
     /// login: give it no address that others reach
     #[arg(long, env = "HANDOFF_METRICS_ADDRESS", value_name = "IP:PORT", global = true, help_heading = "Telemetry")]
@@ -78,6 +95,14 @@ impl WorkerArgs {
         settings.timeouts.decide = self.decide_timeout.unwrap_or(settings.timeouts.decide);
         settings.timeouts.heartbeat = self.decide_heartbeat.unwrap_or(settings.timeouts.heartbeat);
         settings.deployment = self.deployment.zip(self.build_id).or(settings.deployment);
+        let housekeeping = &mut settings.housekeeping;
+        if let Some(OrOff(every)) = self.housekeeping_every {
+            housekeeping.every = every;
+        }
+        housekeeping.reconcile_after = self.reconcile_after.unwrap_or(housekeeping.reconcile_after);
+        housekeeping.retention = self.retention.unwrap_or(housekeeping.retention);
+        housekeeping.tombstone_retention = self.tombstone_retention.unwrap_or(housekeeping.tombstone_retention);
+        housekeeping.check(config.idempotency_ttl)?;
         if settings.timeouts.quick > Duration::from_secs(3) {
             bail!("HANDOFF_QUICK_TIMEOUT is {}, but must be at most 3s", duration::format(settings.timeouts.quick));
         }

@@ -50,6 +50,7 @@ fn decisions_need_exactly_one_content() {
         "handoff task progress t --percentage 50 --step copying",
         "handoff task list --status submitted --status working --created-after 2h --limit 10",
         "handoff reconcile --dry-run --min-age 1h",
+        "handoff purge --dry-run --older-than 60d --tombstones-older-than 1d",
         "handoff codec serve --token t --listen 127.0.0.1:0 --cors-origin http://a --cors-origin http://b",
         "handoff codec generate-key --id k",
     ] {

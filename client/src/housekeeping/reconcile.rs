@@ -1,18 +1,16 @@
 //! Ending requests whose run is gone: terminated, timed out, or lost with Temporal's data.
 
-use crate::{Error, Handoff, queue};
-use chrono::Utc;
+use super::{DESCRIBED_AT_ONCE, Housekeeper, PAGE, Page, RunSeen, micros_ago};
+use crate::{Error, Handoff};
+use chrono::DateTime;
 use futures::{StreamExt, stream};
-use handoff_proto::{errors, v1::TaskRef, workflows::VerbWorkflow};
+use handoff_proto::{
+    convert::to_timestamp,
+    errors,
+    v1::{HousekeepingCursor, HousekeepingSummary, TaskRef},
+};
 use handoff_store::{Observation, ObservedStage, Reconciled};
 use std::{fmt, time::Duration};
-use temporalio_client::{
-    WorkflowDescribeOptions, WorkflowExecutionStatus, errors::WorkflowInteractionError, grpc::WorkflowService,
-};
-use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest;
-
-const PAGE: u32 = 100;
-const DESCRIBED_AT_ONCE: usize = 8;
 
 /// What reconciling saw and did.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,23 +40,12 @@ pub struct ReconciledRequest {
     pub task: TaskRef,
     /// How far it was in the registry.
     pub stage: ObservedStage,
+    /// When it was last changed, in microseconds since 1970.
+    pub updated_at: i64,
     /// What Temporal had.
     pub run: RunSeen,
     /// What was done, or would have been in a dry run.
     pub action: ReconcileAction,
-}
-
-/// What Temporal has of a request's run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RunSeen {
-    /// It is open.
-    Open,
-    /// It is closed: completed, failed, canceled, terminated or timed_out.
-    Closed(&'static str),
-    /// Nothing: it never started, or its history is past the retention.
-    Missing,
-    /// Temporal could not say.
-    Unknown,
 }
 
 /// What was done about a request.
@@ -81,17 +68,6 @@ pub enum ReconcileAction {
     },
 }
 
-impl fmt::Display for RunSeen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Open => "open",
-            Self::Closed(status) => status,
-            Self::Missing => "missing",
-            Self::Unknown => "unknown",
-        })
-    }
-}
-
 impl fmt::Display for ReconcileAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -105,22 +81,60 @@ impl fmt::Display for ReconcileAction {
     }
 }
 
+impl Page<ReconciledRequest> {
+    /// The page in numbers.
+    pub fn summary(&self) -> HousekeepingSummary {
+        let mut summary = HousekeepingSummary { examined: self.requests.len() as u64, ..Default::default() };
+        for request in &self.requests {
+            match request.action {
+                ReconcileAction::Left => summary.left += 1,
+                ReconcileAction::Settled => summary.settled += 1,
+                ReconcileAction::Discarded => summary.discarded += 1,
+                ReconcileAction::Voided => summary.voided += 1,
+                ReconcileAction::Changed => summary.changed += 1,
+                ReconcileAction::Skipped { .. } => summary.errors += 1,
+            }
+        }
+        let left = self.requests.iter().filter(|request| request.action == ReconcileAction::Left);
+        let oldest = left.map(|request| request.updated_at).min();
+        summary.oldest_left = oldest.and_then(DateTime::from_timestamp_micros).map(to_timestamp);
+        summary
+    }
+}
+
 impl Handoff {
     /// Looks at every unfinished request that has not changed for `min_age`, and ends those whose run is gone. A claim whose run
     /// never started is left alone: the buyer's retry starts it with the same ids.
     pub async fn reconcile(&self, dry_run: bool, min_age: Duration) -> Result<ReconcileReport, Error> {
-        // "Not found" must mean the run and not the namespace: else every open task would be ended.
-        self.check_namespace().await?;
-        let before = micros_ago(min_age);
+        let housekeeper = self.housekeeper();
         let mut report = ReconcileReport { dry_run, requests: Vec::new() };
-        let mut after: Option<String> = None;
+        let mut after = None;
         loop {
-            let page = self.registry().unfinished(before, after.as_deref(), PAGE).await?;
-            let Some(last) = page.last() else { return Ok(report) };
-            after = Some(last.task.task_id.clone());
-            let looks = stream::iter(page).map(|observed| self.reconcile_one(observed, dry_run));
-            report.requests.extend(looks.buffered(DESCRIBED_AT_ONCE).collect::<Vec<_>>().await);
+            let page = housekeeper.reconcile_page(dry_run, min_age, after.as_ref(), PAGE).await?;
+            report.requests.extend(page.requests);
+            after = page.next;
+            if after.is_none() {
+                return Ok(report);
+            }
         }
+    }
+}
+
+impl Housekeeper {
+    /// Looks at up to `limit` unfinished requests, by task id, behind `after`.
+    pub async fn reconcile_page(
+        &self,
+        dry_run: bool,
+        min_age: Duration,
+        after: Option<&HousekeepingCursor>,
+        limit: u32,
+    ) -> Result<Page<ReconciledRequest>, Error> {
+        self.check_namespace().await?;
+        let after = after.map(|after| after.task_id.as_str());
+        let page = self.registry.unfinished(micros_ago(min_age), after, limit).await?;
+        let next = page.last().map(|last| HousekeepingCursor { updated_at: 0, task_id: last.task.task_id.clone() });
+        let looks = stream::iter(page).map(|observed| self.reconcile_one(observed, dry_run));
+        Ok(Page { requests: looks.buffered(DESCRIBED_AT_ONCE).collect().await, next })
     }
 
     async fn reconcile_one(&self, observed: Observation, dry_run: bool) -> ReconciledRequest {
@@ -132,7 +146,7 @@ impl Handoff {
             Err(error) => (RunSeen::Unknown, ReconcileAction::Skipped { reason: error.to_string() }),
         };
         if !dry_run && !matches!(action, ReconcileAction::Left | ReconcileAction::Skipped { .. }) {
-            action = match self.registry().reconcile(&observed, &errors::run_lost().into()).await {
+            action = match self.registry.reconcile(&observed, &errors::run_lost().into()).await {
                 Ok(Reconciled::Changed) => ReconcileAction::Changed,
                 Ok(Reconciled::Settled) => ReconcileAction::Settled,
                 Ok(Reconciled::Discarded) => ReconcileAction::Discarded,
@@ -141,38 +155,7 @@ impl Handoff {
             };
             tracing::info!(task_id = observed.task.task_id, %run, %action, "reconciled");
         }
-        ReconciledRequest { task: observed.task, stage: observed.stage, run, action }
-    }
-
-    async fn look_at_run(&self, task: &TaskRef) -> Result<RunSeen, Error> {
-        let handle = self.temporal().get_workflow_handle::<VerbWorkflow>(task.workflow_id());
-        let options = WorkflowDescribeOptions::builder().rpc_options(queue::brief_options()).build();
-        match handle.describe(options).await {
-            Ok(description) => Ok(seen(description.status())),
-            Err(WorkflowInteractionError::NotFound(_)) => Ok(RunSeen::Missing),
-            Err(error) => Err(Error::interaction("describe the workflow", &error)),
-        }
-    }
-
-    async fn check_namespace(&self) -> Result<(), Error> {
-        let request =
-            DescribeNamespaceRequest { namespace: self.temporal().options().namespace.clone(), ..Default::default() };
-        WorkflowService::describe_namespace(&mut self.temporal().clone(), queue::brief(request))
-            .await
-            .map(|_| ())
-            .map_err(|status| Error::temporal("describe the namespace", &status))
-    }
-}
-
-fn seen(status: WorkflowExecutionStatus) -> RunSeen {
-    match status {
-        WorkflowExecutionStatus::Completed => RunSeen::Closed("completed"),
-        WorkflowExecutionStatus::Failed => RunSeen::Closed("failed"),
-        WorkflowExecutionStatus::Canceled => RunSeen::Closed("canceled"),
-        WorkflowExecutionStatus::Terminated => RunSeen::Closed("terminated"),
-        WorkflowExecutionStatus::TimedOut => RunSeen::Closed("timed_out"),
-        // A status of a later server, too, is no reason to end anything.
-        _ => RunSeen::Open,
+        ReconciledRequest { task: observed.task, stage: observed.stage, updated_at: observed.updated_at, run, action }
     }
 }
 
@@ -186,15 +169,11 @@ fn plan(stage: ObservedStage, run: &RunSeen) -> ReconcileAction {
     }
 }
 
-fn micros_ago(age: Duration) -> i64 {
-    let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
-    Utc::now().timestamp_micros().saturating_sub(age)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::seen, *};
     use crate::testing::{Say, fake_handoff};
+    use temporalio_client::WorkflowExecutionStatus;
     use tonic::Status;
 
     #[test]
