@@ -37,6 +37,10 @@ lint: ## Check format, Clippy, documentation, dependencies, and what is in git
 	@$(in_environment) RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 	@$(in_environment) cargo fetch --locked && cargo deny --log-level error --offline check bans licenses sources
 
+.PHONY: docs
+docs: build ## Write the reference of all settings anew
+	@$(in_environment) settings=$$(hello-seller config --markdown) && printf '%s\n' "$$settings" >docs/configuration.md
+
 .PHONY: fmt
 fmt: ## Format the code
 	@cargo fmt --all

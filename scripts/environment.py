@@ -56,3 +56,8 @@ def variables():
 def path_entries():
     """Directories to put before PATH, for `cargo nextest` and `cargo deny`."""
     return [str(tool / "bin") for tool in (NEXTEST, DENY) if tool.is_dir()]
+
+
+def programs():
+    """Directory of the programs that `make build` makes."""
+    return str(Path(variables()["CARGO_TARGET_DIR"]) / "debug")

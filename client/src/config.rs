@@ -324,7 +324,7 @@ fn first_line(text: &str) -> String {
 }
 
 // Parameters go too: PostgreSQL takes a password there as well.
-fn redact_url(text: &str) -> String {
+pub(crate) fn redact_url(text: &str) -> String {
     if text.starts_with("sqlite:") {
         return text.split('?').next().unwrap_or_default().to_owned();
     }

@@ -5,6 +5,7 @@
 //! - [`codec`]: what encrypts all that Temporal and the registry store, and the one data converter.
 //! - [`housekeeping`]: ending, purging and forgetting requests, and the schedule that does it.
 //! - [`Config`]: from flags, the environment or code.
+//! - [`settings`]: all settings, as `config` shows them.
 //! - [`cli`]: the command `handoff`.
 //!
 //! Invariants:
@@ -27,6 +28,7 @@ mod progress;
 mod queue;
 mod reseal;
 mod resolve;
+pub mod settings;
 mod tasks;
 pub mod temporal;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use temporalio_common::envconfig::load_client_config_profile;
 const CHECK_SERVER: &str =
     "Check that the server runs (`temporal server start-dev` starts one) and that TEMPORAL_ADDRESS names it";
 const CHECK_KEY: &str = "Check TEMPORAL_API_KEY and the TLS settings";
-const DEFAULT_NAMESPACE: &str = "default";
+pub(crate) const DEFAULT_NAMESPACE: &str = "default";
 
 /// How to reach Temporal. By default as its own tools do: `TEMPORAL_*` variables over the profile in `temporal.toml`, over
 /// `localhost:7233` and namespace `default`, with TLS and API key from there.
@@ -73,7 +73,8 @@ impl TemporalConfig {
         Ok((options, namespace))
     }
 
-    fn load(&self) -> Result<ClientConfigProfile, TemporalConfigError> {
+    /// What the environment and `temporal.toml` say.
+    pub(crate) fn load(&self) -> Result<ClientConfigProfile, TemporalConfigError> {
         if !self.use_environment {
             return Ok(ClientConfigProfile::default());
         }

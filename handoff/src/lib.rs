@@ -6,6 +6,7 @@
 /// For implementing the traits in [`seller`].
 pub use async_trait::async_trait;
 pub use handoff_activities::seller;
+pub use handoff_activities::seller::testing;
 pub use handoff_client as client;
 pub use handoff_proto as proto;
 pub use handoff_store as store;
@@ -23,8 +24,3 @@ pub mod prelude {
     pub use handoff_proto::wire::{AdcpError, Recovery};
     pub use serde_json::{Value, json};
 }
-
-/// The README's Rust code, compiled as a documentation test.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;

@@ -89,6 +89,7 @@ impl OwnTemporal {
             port: if self.port == 0 { Port::Any } else { Port::Exactly(self.port) },
             ui_port: self.with_ui.then_some(Port::Any),
             log: file("temporal.log"),
+            binary: None,
         };
         let server = TemporalServer::start(&options).await?;
         self.port = server.address().port();

@@ -41,6 +41,8 @@ pub struct ServerOptions {
     pub ui_port: Option<Port>,
     /// Where the server's log goes.
     pub log: PathBuf,
+    /// The Temporal CLI; else the one that `HANDOFF_TEMPORAL_BIN` names, or the one on PATH.
+    pub binary: Option<PathBuf>,
 }
 
 /// A running embedded server. Killed when dropped; stop it with [`TemporalServer::stop`].
@@ -53,7 +55,7 @@ pub struct TemporalServer {
 impl TemporalServer {
     /// Starts the server and waits until it accepts connections.
     pub async fn start(options: &ServerOptions) -> Result<Self> {
-        let binary = find_binary()?;
+        let binary = find_binary(options.binary.as_deref())?;
         if let Some(directory) = options.database.parent() {
             std::fs::create_dir_all(directory).with_context(|| format!("{} can't be created", directory.display()))?;
         }
@@ -131,13 +133,14 @@ fn flags() -> impl Iterator<Item = &'static str> {
         .flat_map(str::split_whitespace)
 }
 
-fn find_binary() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("HANDOFF_TEMPORAL_BIN").filter(|path| !path.is_empty()) {
-        let path = PathBuf::from(path);
+fn find_binary(given: Option<&Path>) -> Result<PathBuf> {
+    let named = std::env::var_os("HANDOFF_TEMPORAL_BIN").map(PathBuf::from);
+    let named = given.map(Path::to_owned).or(named).filter(|path| !path.as_os_str().is_empty());
+    if let Some(path) = named {
         if path.is_file() {
             return Ok(path);
         }
-        bail!("HANDOFF_TEMPORAL_BIN names {}, which is no file", path.display());
+        bail!("HANDOFF_TEMPORAL_BIN (--temporal-bin) names {}, which is no file", path.display());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)

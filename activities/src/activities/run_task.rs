@@ -1,13 +1,16 @@
 //! `run_task`: a task handler at work.
 
 use super::{Activities, guard};
-use crate::seller::{RequestContext, Work};
+use crate::seller::{Host, RequestContext, Work};
+use async_trait::async_trait;
 use handoff_proto::{
     errors,
     limits::MAX_ENCODED_BYTES,
-    v1::{Completion, RunTaskInput, completion::Outcome},
+    v1::{Completion, Progress, RunTaskInput, TaskRef, completion::Outcome},
     wire::AdcpError,
 };
+use handoff_store::{Registry, RegistryError};
+use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
@@ -30,15 +33,16 @@ impl Activities {
         let request = Arc::new(RequestContext::new(&input, ctx.info().attempt));
         let last =
             ctx.heartbeat_details().deserialize::<serde_json::Value>().ok().flatten().filter(|last| !last.is_null());
-        let work = Arc::new(Work { activity: ctx, registry: self.registry.clone(), task, heartbeat: Mutex::new(last) });
+        let host = InActivity { activity: ctx.clone(), registry: self.registry.clone(), task };
+        let work = Arc::new(Work { host: Box::new(host), heartbeat: Mutex::new(last) });
         let body = serde_json::from_str(&handoff.input_json).unwrap_or_default();
         let running = guard::catch(&handoff.handler, &input, (handler.run)(request, work.clone(), body));
-        let running = guard::with_heartbeats(&work.activity, || guard::last_details(&work), running);
-        let outcome = guard::within_grace(&work.activity, running).await?;
+        let running = guard::with_heartbeats(&ctx, || guard::last_details(&work), running);
+        let outcome = guard::within_grace(&ctx, running).await?;
         let Ok(result) = outcome else { return Err(guard::panicked(&input)) };
         let result = result.and_then(|value| crate::seller::result_json(crate::seller::to_json(value)));
         let outcome = match result {
-            _ if work.activity.is_cancelled() => return Err(ActivityError::cancelled()),
+            _ if ctx.is_cancelled() => return Err(ActivityError::cancelled()),
             Ok(result_json) => Outcome::ResultJson(result_json),
             Err(error) if error.is_transient() => return Err(guard::try_again(&error.into())),
             Err(error) => Outcome::Error(guard::carried(error.into())),
@@ -51,5 +55,31 @@ impl Activities {
             }
             None => Ok(completion),
         }
+    }
+}
+
+/// The surroundings of a handler at work.
+struct InActivity {
+    activity: ActivityContext,
+    registry: Arc<dyn Registry>,
+    task: TaskRef,
+}
+
+#[async_trait]
+impl Host for InActivity {
+    async fn progress(&self, progress: &Progress) -> Result<(), RegistryError> {
+        self.registry.update_progress(&self.task, progress).await.map(|_| ())
+    }
+
+    async fn heartbeat(&self, details: Value) -> Result<(), AdcpError> {
+        self.activity.record_heartbeat(details).await.map_err(errors::result_invalid)
+    }
+
+    async fn cancelled(&self) {
+        self.activity.cancelled().await;
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.activity.is_cancelled()
     }
 }

@@ -14,7 +14,7 @@ pub enum AcknowledgementKind {
 }
 
 /// A handler's answer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Acknowledgement {
     kind: AcknowledgementKind,
     errors: Vec<AdcpError>,

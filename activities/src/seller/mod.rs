@@ -8,6 +8,7 @@ mod dispatcher;
 mod enqueue;
 mod handlers;
 mod task;
+pub mod testing;
 mod verb;
 
 pub use acknowledgement::{Acknowledgement, AcknowledgementKind};
@@ -25,4 +26,4 @@ pub use verb::{IntoVerbHandler, VerbFunction, VerbHandler, VerbRegistration, ver
 
 pub(crate) use conditions::Settled;
 pub(crate) use decision::{Prepared, result_json, to_json};
-pub(crate) use task::Work;
+pub(crate) use task::{Host, Work};

@@ -2,13 +2,8 @@
 
 use super::{Context, RequestContext};
 use async_trait::async_trait;
-use handoff_proto::{
-    convert::to_proto_duration,
-    errors,
-    v1::{self, TaskRef},
-    wire::AdcpError,
-};
-use handoff_store::Registry;
+use handoff_proto::{convert::to_proto_duration, errors, v1, wire::AdcpError};
+use handoff_store::RegistryError;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{
@@ -17,7 +12,6 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use temporalio_sdk::activities::ActivityContext;
 
 /// Does the work of a task.
 #[async_trait]
@@ -58,12 +52,19 @@ pub struct TaskContext<S> {
     work: Arc<Work>,
 }
 
-/// What is shared between a handler and the activity that runs it.
+/// What is shared between a handler and whoever runs it.
 pub(crate) struct Work {
-    pub(crate) activity: ActivityContext,
-    pub(crate) registry: Arc<dyn Registry>,
-    pub(crate) task: TaskRef,
+    pub(crate) host: Box<dyn Host>,
     pub(crate) heartbeat: Mutex<Option<Value>>,
+}
+
+/// Whoever runs a handler: an activity, or a test.
+#[async_trait]
+pub(crate) trait Host: Send + Sync {
+    async fn progress(&self, progress: &v1::Progress) -> Result<(), RegistryError>;
+    async fn heartbeat(&self, details: Value) -> Result<(), AdcpError>;
+    async fn cancelled(&self);
+    fn is_cancelled(&self) -> bool;
 }
 
 impl<S> TaskContext<S> {
@@ -78,7 +79,7 @@ impl<S> TaskContext<S> {
             step_number: progress.step_number.filter(|step| *step > 0),
             message: String::new(),
         };
-        if let Err(error) = self.work.registry.update_progress(&self.work.task, &message).await {
+        if let Err(error) = self.work.host.progress(&message).await {
             tracing::warn!(task_id = %self.task_id, %error, "progress was not recorded");
         }
     }
@@ -89,7 +90,7 @@ impl<S> TaskContext<S> {
         if let Ok(mut last) = self.work.heartbeat.lock() {
             *last = Some(details.clone());
         }
-        self.work.activity.record_heartbeat(details).await.map_err(errors::result_invalid)
+        self.work.host.heartbeat(details).await
     }
 
     /// What the last attempt that died remembered.
@@ -101,12 +102,12 @@ impl<S> TaskContext<S> {
     /// Waits until the task is cancelled or the worker shuts down. The handler should stop soon after; what it returns then is not
     /// used.
     pub async fn cancelled(&self) {
-        self.work.activity.cancelled().await;
+        self.work.host.cancelled().await;
     }
 
     /// Was the task cancelled, or is the worker shutting down?
     pub fn is_cancelled(&self) -> bool {
-        self.work.activity.is_cancelled()
+        self.work.host.is_cancelled()
     }
 
     pub(crate) fn new(state: Arc<S>, request: Arc<RequestContext>, work: Arc<Work>) -> Self {

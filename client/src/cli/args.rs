@@ -2,7 +2,8 @@
 
 use crate::{ConfigArgs, Viewer, config, duration};
 use chrono::{DateTime, Utc};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use handoff_proto::wire::{Recovery, SortDirection, SortField, TaskStatus};
 use handoff_telemetry::TelemetryArgs;
 use secrecy::SecretString;
@@ -23,7 +24,35 @@ pub struct Cli {
     #[arg(long, global = true)]
     pub(super) json: bool,
     #[command(subcommand)]
-    pub(super) command: Command,
+    pub(super) command: Commands,
+}
+
+/// The commands of `handoff`, for a binary that has them beside its own: flatten them into its own commands.
+#[derive(Debug)]
+pub struct Commands(pub(super) Command);
+
+impl FromArgMatches for Commands {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Command::from_arg_matches(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
+}
+
+impl Subcommand for Commands {
+    fn augment_subcommands(command: clap::Command) -> clap::Command {
+        Command::augment_subcommands(command)
+    }
+
+    fn augment_subcommands_for_update(command: clap::Command) -> clap::Command {
+        Command::augment_subcommands_for_update(command)
+    }
+
+    fn has_subcommand(name: &str) -> bool {
+        Command::has_subcommand(name)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -36,6 +65,17 @@ pub(super) enum Command {
     Task(TaskCommand),
     /// Check everything that Handoff needs, and say how to mend what is wrong
     Doctor,
+    /// Print every setting: what it is now and from where, its default, what it means
+    Config(ShowConfigArgs),
+    /// Explain an error of Handoff's own: what happened, whether a retry is safe, what to do
+    Explain(ExplainArgs),
+    /// Print completions for a shell
+    ///
+    /// For example: source <(handoff completions bash)
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
     /// End requests whose run is gone
     Reconcile(ReconcileArgs),
     /// Purge requests that ended long ago, and forget keys that were purged long ago
@@ -59,6 +99,19 @@ pub(super) struct ResealArgs {
     /// Only count which keys are needed
     #[arg(long)]
     pub(super) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowConfigArgs {
+    /// Print the reference of all settings, as the documentation has it
+    #[arg(long, conflicts_with = "json")]
+    pub(super) markdown: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// The error's code, such as X_HANDOFF_RUN_LOST; all codes unless given
+    pub(super) code: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

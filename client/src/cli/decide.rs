@@ -133,7 +133,7 @@ mod tests {
     use handoff_proto::v1::Settlement;
 
     fn decision(line: &[&str]) -> Result<Decision, Problem> {
-        match Cli::try_parse_from(line).unwrap().command {
+        match Cli::try_parse_from(line).unwrap().command.0 {
             Command::Task(TaskCommand::Complete(args)) => args.decision(),
             Command::Task(TaskCommand::Fail(args)) => args.decision(),
             Command::Task(TaskCommand::Cancel(args)) => args.decision(),

@@ -2,9 +2,12 @@
 
 mod args;
 mod codec;
+mod completions;
+mod config;
 mod decide;
 mod doctor;
 mod exit;
+mod explain;
 mod input;
 mod output;
 mod problem;
@@ -15,53 +18,68 @@ mod show;
 mod task;
 mod verb;
 
-pub use args::Cli;
+pub use args::{Cli, Commands};
 pub use exit::Exit;
 
-use crate::{Config, Handoff, Tasks};
+use crate::{Config, ConfigArgs, Handoff, Tasks};
 use args::{Command, RegistryCommand, TaskCommand, VerbCommand};
-use clap::Parser;
-use handoff_telemetry::{LogFormat, Telemetry};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use handoff_telemetry::{LogFormat, Telemetry, TelemetryArgs};
 use output::Output;
 use problem::Problem;
 use std::process::ExitCode;
 
+/// The command line that a command was found on.
+pub struct CommandLine {
+    /// Its definition, by the name that it was called by.
+    pub definition: clap::Command,
+    /// What was found.
+    pub matches: ArgMatches,
+    /// Whether JSON is wanted.
+    pub json: bool,
+}
+
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches().and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
         }
     };
+    let line = CommandLine { definition: Cli::command(), matches, json: cli.json };
+    run_command(cli.command, cli.config, &cli.telemetry, &line).into()
+}
+
+/// Runs one of these commands, with its own runtime and log, and says how it ended.
+pub fn run_command(command: Commands, config: ConfigArgs, telemetry: &TelemetryArgs, line: &CommandLine) -> Exit {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: no runtime: {error}");
-            return Exit::Unexpected.into();
+            return Exit::Unexpected;
         }
     };
-    let started = runtime.block_on(async { Telemetry::start(&cli.telemetry, "handoff", "warn", LogFormat::Text) });
+    let started = runtime.block_on(async { Telemetry::start(telemetry, "handoff", "warn", LogFormat::Text) });
     let telemetry = match started {
         Ok(telemetry) => telemetry,
         Err(error) => {
             eprintln!("error: {error}");
-            return Exit::Usage.into();
+            return Exit::Usage;
         }
     };
-    let exit = runtime.block_on(execute(cli));
+    let exit = runtime.block_on(execute(command, config, line));
     telemetry.stop();
     // What is still being looked up must not hold the process.
     runtime.shutdown_background();
-    exit.into()
+    exit
 }
 
-/// Runs a parsed command line and says how it ended.
-pub async fn execute(cli: Cli) -> Exit {
-    let output = Output::new(cli.json);
-    let config = Config::from(cli.config);
-    match dispatch(cli.command, config, &output).await {
+async fn execute(command: Commands, config: ConfigArgs, line: &CommandLine) -> Exit {
+    let output = Output::new(line.json);
+    match dispatch(command.0, Config::from(config), line, &output).await {
         Ok(exit) => exit,
         Err(problem) => {
             output.problem(&problem);
@@ -70,7 +88,7 @@ pub async fn execute(cli: Cli) -> Exit {
     }
 }
 
-async fn dispatch(command: Command, config: Config, output: &Output) -> Result<Exit, Problem> {
+async fn dispatch(command: Command, config: Config, line: &CommandLine, output: &Output) -> Result<Exit, Problem> {
     match command {
         Command::Verb(VerbCommand::Call(call)) => verb::call(call, config, output).await,
         Command::Verb(VerbCommand::List) => Ok(verb::list(output)),
@@ -91,6 +109,9 @@ async fn dispatch(command: Command, config: Config, output: &Output) -> Result<E
         }
         Command::Doctor => Ok(doctor::run(&config, output).await),
         Command::Purge(args) => purge::run(args, config, output).await,
+        Command::Config(args) => Ok(config::run(&args, line, output)),
+        Command::Explain(args) => explain::run(args, output),
+        Command::Completions { shell } => Ok(completions::run(shell, line)),
         Command::Reconcile(args) => reconcile::run(args, &Handoff::connect(config).await?, output).await,
     }
 }

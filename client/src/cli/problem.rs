@@ -2,7 +2,10 @@
 
 use super::exit::Exit;
 use crate::{CallError, Error};
-use handoff_proto::wire::{AdcpError, Recovery};
+use handoff_proto::{
+    errors,
+    wire::{AdcpError, Recovery},
+};
 use serde_json::{Value, json};
 
 /// A problem to be shown.
@@ -16,7 +19,7 @@ pub(super) struct Problem {
 
 impl Problem {
     pub(super) fn usage(message: impl Into<String>) -> Self {
-        Self::new(Exit::Usage, AdcpError::correctable("X_HANDOFF_USAGE", message))
+        Self::new(Exit::Usage, AdcpError::correctable(errors::USAGE, message))
     }
 
     pub(super) fn invalid(message: impl Into<String>) -> Self {
@@ -52,6 +55,9 @@ impl Problem {
             add("suggestion:", suggestion);
         }
         add("retry:", &self.retry());
+        if errors::CODES.contains(&error.code.as_str()) {
+            add("more:", &format!("handoff explain {}", error.code));
+        }
         lines.join("\n")
     }
 
@@ -77,8 +83,7 @@ impl From<Error> for Problem {
         let error = match exit {
             Exit::Unavailable => AdcpError::transient("SERVICE_UNAVAILABLE", message),
             Exit::Usage => AdcpError::correctable("CONFIGURATION_ERROR", message),
-            _ => AdcpError::terminal("X_HANDOFF_UNEXPECTED", message)
-                .suggestion("`handoff doctor` shows what is missing."),
+            _ => AdcpError::terminal(errors::UNEXPECTED, message).suggestion("`handoff doctor` shows what is missing."),
         };
         Self::new(exit, error)
     }

@@ -24,6 +24,7 @@ mod serve;
 pub use aes::EncryptingCodec;
 pub use envelope::{OpenError, SealError};
 pub use keys::{Key, KeyError, KeyProvider, KeyRing, KeySource, KeyUnavailable};
+pub(crate) use payload::{is_sealed, key_id};
 pub use registry::RegistryCipher;
 pub use serve::{CodecServer, MIN_TOKEN_BYTES, ServeError, router, serve};
 

@@ -15,12 +15,12 @@ pub(super) const ENCODING: &str = "encoding";
 pub(super) const ENCRYPTED: &[u8] = b"binary/encrypted";
 const KEY_ID: &str = "encryption-key-id";
 
-pub(super) fn is_sealed(payload: &Payload) -> bool {
+pub(crate) fn is_sealed(payload: &Payload) -> bool {
     payload.metadata.get(ENCODING).is_some_and(|encoding| encoding == ENCRYPTED)
 }
 
 /// The id of the key that a sealed payload names. It comes from outside: it is shown, so it is bounded and printable.
-pub(super) fn key_id(payload: &Payload) -> Cow<'_, str> {
+pub(crate) fn key_id(payload: &Payload) -> Cow<'_, str> {
     let id = payload.metadata.get(KEY_ID).map_or(&[][..], Vec::as_slice);
     String::from_utf8_lossy(&id[..id.len().min(64)])
 }

@@ -3,9 +3,10 @@
 mod encryption;
 mod housekeeping;
 mod registry;
+mod runs;
 mod temporal;
 
-use crate::{Config, Environment};
+use crate::{Config, Environment, settings};
 use serde::Serialize;
 
 /// How a check came out.
@@ -52,6 +53,7 @@ impl Check {
 pub async fn doctor(config: &Config) -> Vec<Check> {
     let (temporal, registry) = futures::join!(temporal::checks(config), registry::checks(config));
     let mut checks = vec![configuration(config)];
+    checks.extend(variables(settings::of_this_process()));
     checks.extend(registry);
     checks.extend(temporal);
     checks.push(encryption::check(config).await);
@@ -69,6 +71,14 @@ fn configuration(config: &Config) -> Check {
             "In production set HANDOFF_ENV=production.",
         ),
     }
+}
+
+// Nothing is said where nothing is wrong: those who configure by code have no variables at all.
+fn variables(names: Vec<String>) -> Option<Check> {
+    let unknown = settings::unknown_variables(names);
+    let found: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+    let mend = "Correct the name, or unset it; `handoff config` lists all settings.";
+    (!found.is_empty()).then(|| Check::warn("variables", found.join("; "), mend))
 }
 
 #[cfg(test)]

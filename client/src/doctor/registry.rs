@@ -26,9 +26,9 @@ async fn looked_at(config: &Config) -> Vec<Check> {
     };
     let registry = match handoff_store::connect(&config.registry_url, options).await {
         Ok(registry) => registry,
-        Err(error) => return vec![Check::fail(NAME, format!("{url}: {error}"), mend(&error))],
+        Err(error) => return vec![Check::fail(NAME, format!("{url}: {error}"), mend(config, &error))],
     };
-    let checks = vec![check(&url, registry.health().await), encryption(config, &*registry).await];
+    let checks = vec![check(config, &url, registry.health().await), encryption(config, &*registry).await];
     registry.close().await;
     checks
 }
@@ -63,9 +63,9 @@ fn told(found: &Resealed) -> String {
     format!("{all}{keys}")
 }
 
-fn check(url: &str, health: Result<handoff_store::Health, RegistryError>) -> Check {
+fn check(config: &Config, url: &str, health: Result<handoff_store::Health, RegistryError>) -> Check {
     match health {
-        Err(error) => Check::fail(NAME, format!("{url}: {error}"), mend(&error)),
+        Err(error) => Check::fail(NAME, format!("{url}: {error}"), mend(config, &error)),
         Ok(health) => {
             let found = |backend| format!("{url}: {backend}, schema version {}", health.schema_version);
             match health.backend {
@@ -80,11 +80,24 @@ fn check(url: &str, health: Result<handoff_store::Health, RegistryError>) -> Che
     }
 }
 
-fn mend(error: &RegistryError) -> &'static str {
+fn mend(config: &Config, error: &RegistryError) -> &'static str {
     match error {
-        RegistryError::Schema(_) => "Run a build of Handoff at least as new as the one that migrated this database.",
+        RegistryError::Schema(_) => {
+            "Run a build of Handoff at least as new as the one that migrated this database, or name another database in \
+             HANDOFF_REGISTRY_URL."
+        }
         RegistryError::UnsupportedUrl | RegistryError::InvalidUrl(_) => {
             "Set HANDOFF_REGISTRY_URL to sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE."
+        }
+        _ if config.registry_url.starts_with("sqlite:") => {
+            "Let HANDOFF_REGISTRY_URL=sqlite:PATH name a file in a directory that this user may write to, on a disk with space."
+        }
+        // PostgreSQL's own words.
+        RegistryError::Database(message) if message.contains("authentication failed") => {
+            "Correct user and password in HANDOFF_REGISTRY_URL; in a password write %40 for @, %2F for /, %3A for :."
+        }
+        RegistryError::Database(message) if message.contains("does not exist") => {
+            "Create what is missing (`createdb DATABASE`), or correct HANDOFF_REGISTRY_URL."
         }
         _ => "Check that the database runs, that HANDOFF_REGISTRY_URL names it, and that its user may create tables.",
     }

@@ -1,6 +1,6 @@
 //! Temporal: reachable, with namespace, retention and search attributes as needed, and with workers at work.
 
-use super::Check;
+use super::{Check, runs};
 use crate::{
     Config, Environment, Error, duration,
     production::{self, Persistence},
@@ -39,6 +39,7 @@ pub(super) async fn checks(config: &Config) -> Vec<Check> {
         checks.push(search_attributes(&client, &namespace).await);
         checks.push(workers(&client, &config.task_queue).await);
         checks.push(super::housekeeping::check(&client, &config.task_queue).await);
+        checks.extend(runs::check(config, &client).await);
     }
     checks
 }
@@ -128,23 +129,25 @@ async fn registered_attributes(client: &Client, namespace: &str) -> Option<HashM
 
 async fn workers(client: &Client, task_queue: &str) -> Check {
     let name = "workers";
-    let mend = "Start a worker of your seller, with the same HANDOFF_TASK_QUEUE and Temporal namespace.";
-    match queue::pollers(client, task_queue).await {
-        Err(error) => Check::warn(name, error.to_string(), mend),
-        Ok(pollers) if pollers.workflow == 0 || pollers.activity == 0 => {
-            let found = format!(
-                "task queue {task_queue:?}: {} poll for workflows, {} for activities",
-                pollers.workflow, pollers.activity
-            );
-            Check::fail(name, found, mend)
-        }
-        Ok(pollers) => {
-            let found = format!(
-                "task queue {task_queue:?}: {} poll for workflows, {} for activities",
-                pollers.workflow, pollers.activity
-            );
-            Check::ok(name, found)
-        }
+    let mend = "Start a worker of your seller (`your-seller worker`), with the same HANDOFF_TASK_QUEUE and TEMPORAL_NAMESPACE.";
+    let pollers = match queue::pollers(client, task_queue).await {
+        Err(error) => return Check::warn(name, error.to_string(), mend),
+        Ok(pollers) => pollers,
+    };
+    let found = format!(
+        "task queue {task_queue:?}: {} poll for workflows, {} for activities",
+        pollers.workflow, pollers.activity
+    );
+    if pollers.workflow > 0 && pollers.activity > 0 {
+        return Check::ok(name, found);
+    }
+    match runs::newest_task_queue(client).await.filter(|queue| queue != task_queue) {
+        Some(other) => Check::fail(
+            name,
+            format!("{found}; the newest run is on task queue {other:?}"),
+            format!("Set HANDOFF_TASK_QUEUE={other} if that is yours. Else: {mend}"),
+        ),
+        None => Check::fail(name, found, mend),
     }
 }
 

@@ -3,10 +3,12 @@
 mod arms;
 mod at_rest;
 mod claims;
+mod command_line;
 mod completion;
 mod crashes;
 mod decisions;
 mod dev;
+mod doctor;
 mod encryption;
 mod histories;
 mod housekeeping;

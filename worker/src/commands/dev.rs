@@ -14,29 +14,40 @@ const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DevArgs {
     /// Directory of the server's and the registry's files, and of the key that encrypts them unless keys are configured
-    #[arg(long, env = "HANDOFF_DATA_DIR", default_value = ".handoff", value_name = "DIR")]
+    #[arg(
+        long,
+        env = "HANDOFF_DATA_DIR",
+        default_value = ".handoff",
+        value_name = "DIR",
+        help_heading = "Development"
+    )]
     data_dir: PathBuf,
     /// Port of the Temporal server; unless given, 7233 or any free one
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", help_heading = "Development")]
     temporal_port: Option<u16>,
     /// Port of Temporal's web UI; unless given, 8233 or any free one
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", help_heading = "Development")]
     ui_port: Option<u16>,
     /// Without Temporal's web UI
-    #[arg(long, conflicts_with = "ui_port")]
+    #[arg(long, conflicts_with = "ui_port", help_heading = "Development")]
     no_ui: bool,
     /// Without a worker: start one yourself with the command worker
-    #[arg(long)]
+    #[arg(long, help_heading = "Development")]
     no_worker: bool,
+    /// The Temporal CLI, which has the server; looked for on PATH unless given
+    #[arg(long, env = "HANDOFF_TEMPORAL_BIN", value_name = "FILE", help_heading = "Development")]
+    temporal_bin: Option<PathBuf>,
 }
 
 pub(crate) async fn run(
     name: &str,
-    args: DevArgs,
+    mut args: DevArgs,
     mut config: Config,
     handlers: Handlers,
     settings: WorkerSettings,
 ) -> Result<()> {
+    // What is printed is used in other directories.
+    args.data_dir = std::path::absolute(&args.data_dir)?;
     if config.encryption.is_none() {
         config.encryption = KeySource::file_or_new(&args.data_dir.join("keys"))?;
     }
@@ -46,6 +57,7 @@ pub(crate) async fn run(
         port: args.temporal_port.map_or(Port::Preferably(7233), Port::Exactly),
         ui_port,
         log: args.data_dir.join("temporal.log"),
+        binary: args.temporal_bin.clone(),
     })
     .await?;
     config.temporal.address = Some(server.address().to_string());

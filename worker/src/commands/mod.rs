@@ -1,4 +1,4 @@
-//! The commands of a seller's binary: `dev` and `worker`.
+//! The commands of a seller's binary: `dev`, `worker`, and those of `handoff`.
 
 mod dev;
 mod worker;
@@ -6,7 +6,10 @@ mod worker;
 use crate::WorkerSettings;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use handoff_activities::seller::Handlers;
-use handoff_client::ConfigArgs;
+use handoff_client::{
+    ConfigArgs,
+    cli::{CommandLine, Commands, run_command},
+};
 use handoff_telemetry::{Telemetry, TelemetryArgs};
 use std::process::ExitCode;
 
@@ -21,12 +24,23 @@ struct Arguments {
     worker: worker::WorkerArgs,
     #[command(flatten)]
     telemetry: TelemetryArgs,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Own(Own),
+    #[command(flatten)]
+    Client(Commands),
+}
+
+#[derive(Subcommand)]
+enum Own {
     /// Starts an embedded Temporal server, the registry and a worker, and prints where they are.
     Dev(dev::DevArgs),
     /// Polls Temporal and does the work, until it is told to stop.
@@ -35,14 +49,21 @@ enum Command {
 
 /// Runs the command on the command line.
 pub(crate) fn run(name: &str, handlers: Handlers, settings: WorkerSettings) -> ExitCode {
-    // clap keeps names for as long as the process lives, and so does this one.
+    // clap and the telemetry keep the name for as long as the process lives, and so does this process.
     let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
-    let matches = Arguments::command().name(name).bin_name(name).version(env!("CARGO_PKG_VERSION")).get_matches();
-    let arguments = match Arguments::from_arg_matches(&matches) {
+    let definition = definition(name, &settings);
+    let matches = definition.clone().get_matches();
+    let Arguments { config, worker, telemetry, json, command } = match Arguments::from_arg_matches(&matches) {
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
     };
-    match execute(name, arguments, handlers, settings) {
+    let command = match command {
+        Command::Own(command) => command,
+        Command::Client(command) => {
+            return run_command(command, config, &telemetry, &CommandLine { definition, matches, json }).into();
+        }
+    };
+    match execute(name, command, config, worker, &telemetry, handlers, settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{name}: {error:#}");
@@ -51,23 +72,31 @@ pub(crate) fn run(name: &str, handlers: Handlers, settings: WorkerSettings) -> E
     }
 }
 
+/// The command line of this seller: what its code set are the defaults.
+fn definition(name: &'static str, settings: &WorkerSettings) -> clap::Command {
+    let command = Arguments::command().name(name).bin_name(name).version(env!("CARGO_PKG_VERSION"));
+    worker::WorkerArgs::with_defaults(command, settings)
+}
+
 fn execute(
     name: &'static str,
-    arguments: Arguments,
+    command: Own,
+    config: ConfigArgs,
+    worker_args: worker::WorkerArgs,
+    telemetry: &TelemetryArgs,
     handlers: Handlers,
     settings: WorkerSettings,
 ) -> anyhow::Result<()> {
-    let Arguments { config, worker: worker_args, telemetry, command } = arguments;
     let mut config = handoff_client::Config::from(config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let format = Telemetry::format_for_stderr();
-    let telemetry = runtime.block_on(async { Telemetry::start(&telemetry, name, DEFAULT_FILTER, format) })?;
+    let telemetry = runtime.block_on(async { Telemetry::start(telemetry, name, DEFAULT_FILTER, format) })?;
     let ended = runtime.block_on(async {
-        config.metrics = worker_args.start_metrics(matches!(command, Command::Dev(_)))?;
+        config.metrics = worker_args.start_metrics(matches!(command, Own::Dev(_)))?;
         let settings = worker_args.apply(settings, &config)?;
         match command {
-            Command::Dev(dev) => dev::run(name, dev, config, handlers, settings).await,
-            Command::Worker => worker::run(name, &config, handlers, settings).await,
+            Own::Dev(dev) => dev::run(name, dev, config, handlers, settings).await,
+            Own::Worker => worker::run(name, &config, handlers, settings).await,
         }
     });
     telemetry.stop();
@@ -88,9 +117,28 @@ async fn told_to_stop() -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use handoff_client::{Config, settings};
+    use std::time::Duration;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Arguments::command().debug_assert();
+        definition("seller", &WorkerSettings::default()).debug_assert();
+    }
+
+    #[test]
+    fn what_the_code_set_is_the_default_and_flags_win() {
+        let code =
+            WorkerSettings { max_cached_workflows: 7, sticky_timeout: Duration::from_secs(9), ..Default::default() };
+        let applied = |line: &[&str]| {
+            let matches = definition("seller", &code).get_matches_from(line);
+            let arguments = Arguments::from_arg_matches(&matches).unwrap();
+            arguments.worker.apply(code.clone(), &Config::from(arguments.config)).unwrap()
+        };
+        let unset = applied(&["seller", "worker"]);
+        assert_eq!((unset.max_cached_workflows, unset.sticky_timeout), (7, Duration::from_secs(9)));
+        assert_eq!(applied(&["seller", "worker", "--sticky-timeout", "2s"]).sticky_timeout, Duration::from_secs(2));
+        let settings = settings::settings(&definition("seller", &code));
+        let shown = settings.iter().find(|setting| setting.name() == "HANDOFF_STICKY_TIMEOUT").unwrap();
+        assert_eq!(shown.default.as_deref(), Some("9s"));
     }
 }

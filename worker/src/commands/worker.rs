@@ -85,6 +85,30 @@ impl WorkerArgs {
         }
     }
 
+    /// The command with what the seller's code set as its defaults. What can't be written exactly has none.
+    pub(crate) fn with_defaults(command: clap::Command, settings: &WorkerSettings) -> clap::Command {
+        let exact = |value| Some(duration::format(value)).filter(|text| duration::parse(text) == Ok(value));
+        [
+            ("shutdown_grace", exact(settings.shutdown_grace)),
+            ("sticky_timeout", exact(settings.sticky_timeout)),
+            ("max_cached_workflows", Some(settings.max_cached_workflows.to_string())),
+            ("quick_timeout", exact(settings.timeouts.quick)),
+            ("decide_timeout", exact(settings.timeouts.decide)),
+            ("decide_heartbeat", exact(settings.timeouts.heartbeat)),
+            ("housekeeping_every", settings.housekeeping.every.map_or_else(|| Some("off".to_owned()), exact)),
+            ("reconcile_after", exact(settings.housekeeping.reconcile_after)),
+            ("retention", exact(settings.housekeeping.retention)),
+            ("tombstone_retention", exact(settings.housekeeping.tombstone_retention)),
+        ]
+        .into_iter()
+        .filter_map(|(id, default)| Some((id, default?)))
+        .fold(command, |command, (id, default)| {
+            // clap keeps it for as long as the process lives.
+            let default: &'static str = Box::leak(default.into_boxed_str());
+            command.mut_arg(id, |arg| arg.default_value(default))
+        })
+    }
+
     pub(crate) fn apply(self, mut settings: WorkerSettings, config: &Config) -> Result<WorkerSettings> {
         settings.task_queue.clone_from(&config.task_queue);
         settings.metrics = config.metrics.clone();

@@ -65,12 +65,9 @@ pub(super) async fn run(ctx: &Ctx) -> Result<Box<dyn WorkflowOutputValue>, Workf
         Ending::Answered => "completed".to_owned(),
         Ending::Refused(error) => return Err(failed(error.code.clone(), format!("refused: {}", error.code))),
         Ending::Discarded => {
-            return Err(failed(
-                "X_HANDOFF_DISCARDED".into(),
-                "the claim was gone before a decision was recorded".into(),
-            ));
+            return Err(failed(errors::DISCARDED.into(), "the claim was gone before a decision was recorded".into()));
         }
-        Ending::Unusable(reason) => return Err(failed("X_HANDOFF_INPUT_INVALID".into(), reason)),
+        Ending::Unusable(reason) => return Err(failed(errors::INPUT_INVALID.into(), reason)),
     };
     Ok(Box::new(v1::RunSummary { status, dropped_signals: ctx.state(|run| run.state.dropped()) }))
 }

@@ -27,7 +27,7 @@ fn flags_stand_anywhere() {
 
 #[test]
 fn the_viewer_follows_the_names_given() {
-    let viewer = |line: &str| match parse(line).unwrap().command {
+    let viewer = |line: &str| match parse(line).unwrap().command.0 {
         Command::Task(TaskCommand::Get(get)) => get.task.viewer.viewer(),
         other => panic!("{other:?}"),
     };
