@@ -195,7 +195,7 @@ impl World {
     }
 
     /// A lab seller's worker as a process with more settings, whose log goes to a file.
-    pub fn worker_process_with(&self, environment: &[(&str, &str)], log: &std::path::Path) -> Result<Process> {
+    pub fn logging_worker_process(&self, environment: &[(&str, &str)], log: &std::path::Path) -> Result<Process> {
         let log = std::fs::File::create(log)?;
         Process::start(self.lab_seller().envs(environment.iter().copied()).stderr(log))
     }

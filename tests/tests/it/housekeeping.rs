@@ -176,7 +176,7 @@ async fn a_long_round_goes_on_in_new_runs() {
             idempotency_key: None,
             request_hash: String::new(),
             context_json: None,
-            has_webhook: false,
+            webhook: None,
         };
         assert_eq!(world.registry.claim(&claim).await.unwrap(), Claim::New);
     }

@@ -18,7 +18,7 @@ const LATE: Duration = Duration::from_secs(20);
 async fn measured_worker(world: &World, more: &[(&str, &str)], log: &Path) -> (Process, String) {
     let known = world.calls.of("worker", "metrics").len();
     let environment = [&[("HANDOFF_METRICS_ADDRESS", "127.0.0.1:0")], more].concat();
-    let worker = world.worker_process_with(&environment, log).unwrap();
+    let worker = world.logging_worker_process(&environment, log).unwrap();
     let address =
         eventually("the worker measures", || async { world.calls.of("worker", "metrics").get(known).cloned() }).await;
     (worker, address)
