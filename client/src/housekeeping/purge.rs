@@ -190,7 +190,26 @@ fn candidate(cursor: &HousekeepingCursor) -> Candidate {
 mod tests {
     use super::*;
     use crate::testing::{FakeRegistry, Say, fake_handoff, task};
+    use prost::Message;
+    use temporalio_common::protos::temporal::api::{
+        common::v1::WorkflowExecution,
+        enums::v1::WorkflowExecutionStatus,
+        workflow::v1::{WorkflowExecutionConfig, WorkflowExecutionInfo},
+        workflowservice::v1::DescribeWorkflowExecutionResponse,
+    };
     use tonic::Status;
+
+    fn running() -> DescribeWorkflowExecutionResponse {
+        DescribeWorkflowExecutionResponse {
+            execution_config: Some(WorkflowExecutionConfig::default()),
+            workflow_execution_info: Some(WorkflowExecutionInfo {
+                execution: Some(WorkflowExecution { workflow_id: "acct/t".into(), run_id: "run".into() }),
+                status: WorkflowExecutionStatus::Running.into(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
 
     fn purgeable() -> FakeRegistry {
         let registry = FakeRegistry::default();
@@ -210,8 +229,10 @@ mod tests {
             assert_eq!(report.count(&PurgeAction::Purged), 1);
             assert_eq!(registry.purged.lock().unwrap().len(), written);
         }
-        // Whatever Temporal has instead of a status, it is not the end of a run.
-        let open = |_: &str, _| Say::Message(vec![]);
+        let open = |name: &str, _| match name {
+            "DescribeNamespace" => Say::Message(vec![]),
+            _ => Say::Message(running().encode_to_vec()),
+        };
         let denied = |name: &str, _| match name {
             "DescribeNamespace" => Say::Message(vec![]),
             _ => Say::Error(Status::permission_denied("no")),
@@ -219,7 +240,7 @@ mod tests {
         let wrong_namespace = |_: &str, _| Say::Error(Status::not_found("namespace not found"));
         let (handoff, registry, _) = fake_handoff(purgeable(), open).await;
         let report = handoff.purge(false, Duration::ZERO, Duration::ZERO).await.unwrap();
-        assert_eq!(report.count(&PurgeAction::Purged), 0, "{report:?}");
+        assert_eq!(report.count(&PurgeAction::Kept), 1, "{report:?}");
         assert!(registry.purged.lock().unwrap().is_empty());
         let (handoff, registry, _) = fake_handoff(purgeable(), denied).await;
         assert!(handoff.purge(false, Duration::ZERO, Duration::ZERO).await.unwrap().is_partial());
