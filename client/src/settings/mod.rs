@@ -171,6 +171,11 @@ impl Setting {
         self.variable.as_deref().or(self.flag.as_deref()).unwrap_or_default()
     }
 
+    /// It stands under a heading; else its group are the commands that alone have it.
+    fn has_heading(&self) -> bool {
+        self.group.starts_with(char::is_uppercase)
+    }
+
     fn shown(&self, value: &str) -> String {
         match self.shown {
             Shown::Plain => value.to_owned(),
@@ -201,7 +206,8 @@ fn collect(command: &Command, path: &str, found: &mut Vec<Setting>) {
     for arg in command.get_arguments() {
         let Some(setting) = Setting::of(arg, path) else { continue };
         match found.iter_mut().find(|known| known.name() == setting.name()) {
-            Some(known) if known.group != setting.group => {
+            // A heading says more than the commands that have it too.
+            Some(known) if known.group != setting.group && !known.has_heading() => {
                 known.group = format!("{}, {}", known.group, setting.group);
             }
             Some(_) => {}
