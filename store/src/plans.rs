@@ -46,6 +46,7 @@ const TOMBSTONES: &str = "INSERT INTO requests (task_id, scope, principal, verb,
      FROM requests WHERE scope = 'big';";
 
 async fn filled(database: &Database) {
+    assert!(!database.sealed, "what is filled in is in clear");
     database.execute(&fill("big", TASKS)).await;
     database.execute(&fill("small", 100)).await;
     database.execute(TOMBSTONES).await;

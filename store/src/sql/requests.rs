@@ -161,14 +161,19 @@ pub(crate) type Change = (&'static str, Bind);
 
 /// Every column of a request that is not there yet.
 pub(crate) fn columns(request: &Request) -> Result<Vec<Change>, RegistryError> {
+    columns_with(request, Messages { decision: true, error: true })
+}
+
+fn columns_with(request: &Request, messages: Messages) -> Result<Vec<Change>, RegistryError> {
     let columns = COLUMNS.split(", ").chain(["unfinished", "arm"]);
-    Ok(columns.zip(values(request)?).collect())
+    Ok(columns.zip(values(request, messages)?).collect())
 }
 
 /// The columns that differ between two states of a request, and what they are to be.
 pub(crate) fn changes(before: &Request, after: &Request) -> Result<Vec<Change>, RegistryError> {
-    let mut changes = columns(after)?;
-    let before_columns = values(before)?;
+    let messages = Messages { decision: before.journal != after.journal, error: before.error != after.error };
+    let mut changes = columns_with(after, messages)?;
+    let before_columns = values(before, messages)?;
     let mut before_columns = before_columns.iter();
     changes.retain(|(_, value)| before_columns.next() != Some(value));
     if before.needs_webhook() && !after.needs_webhook() {
@@ -319,10 +324,19 @@ fn select(columns: &str) -> Statement {
     Statement::new(format!("SELECT {columns} FROM requests WHERE "))
 }
 
-fn values(request: &Request) -> Result<Vec<Bind>, RegistryError> {
+/// Which messages are written out; both may be large, and neither often changes.
+#[derive(Clone, Copy)]
+struct Messages {
+    decision: bool,
+    error: bool,
+}
+
+fn values(request: &Request, messages: Messages) -> Result<Vec<Bind>, RegistryError> {
     let json = |text: serde_json::Result<String>| text.map_err(|error| RegistryError::Corrupt(error.to_string()));
-    let decision = request.decision().map(|decision| json(serde_json::to_string(&decision))).transpose()?;
-    let error = request.error.as_ref().map(|error| json(serde_json::to_string(error))).transpose()?;
+    let decision = if messages.decision { request.decision() } else { None };
+    let decision = decision.map(|decision| json(serde_json::to_string(&decision))).transpose()?;
+    let error = request.error.as_ref().filter(|_| messages.error);
+    let error = error.map(|error| json(serde_json::to_string(error))).transpose()?;
     let answer = request.answer.as_ref();
     Ok(vec![
         (&request.task.task_id).into(),
