@@ -2,6 +2,7 @@
 //! conditions instead of sleeping.
 
 mod collector;
+mod counts;
 mod database;
 pub mod decision;
 mod inprocess;
@@ -14,6 +15,7 @@ mod wait;
 mod world;
 
 pub use collector::{Collector, Received};
+pub use counts::Counts;
 pub use database::{Database, Kind};
 pub use inprocess::InProcessWorker;
 pub use process::{Process, binary};

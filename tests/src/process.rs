@@ -57,6 +57,19 @@ impl Process {
         Ok(self.child.wait().await?)
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.pid
+    }
+
+    /// How much of it is in memory, in bytes.
+    pub async fn resident_bytes(&self) -> Result<u64> {
+        let output = Command::new("ps").args(["-o", "rss=", "-p"]).arg(self.pid.to_string()).output().await?;
+        let kibibytes: u64 =
+            String::from_utf8_lossy(&output.stdout).trim().parse().context("ps knows no such process")?;
+        Ok(kibibytes * 1024)
+    }
+
     /// Is it still there?
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

@@ -1,9 +1,11 @@
 //! A Temporal server: the one that all tests share, or one of a test's own that it may kill.
 
+use crate::Counts;
 use anyhow::{Context, Result};
 use handoff_worker::{Port, ServerOptions, TemporalServer};
 use std::path::PathBuf;
 use tempfile::TempDir;
+use temporalio_client::Client;
 
 /// A Temporal server.
 pub enum Temporal {
@@ -61,6 +63,19 @@ impl Temporal {
         own.server.as_ref()?.ui_address().map(|address| address.to_string())
     }
 
+    /// What an own server has counted. Only for an own server: on the shared one, others count too.
+    pub async fn counts(&self, client: &Client) -> Result<Counts> {
+        let Self::Own(own) = self else { anyhow::bail!("the shared server counts for everybody") };
+        let server = own.server.as_ref().context("the server is not running")?;
+        Counts::read(client, server.metrics_address().context("the server has no metrics")?).await
+    }
+
+    /// An own server's process.
+    pub fn process_id(&self) -> Result<u32> {
+        let Self::Own(own) = self else { anyhow::bail!("the shared server's process is not ours") };
+        own.server.as_ref().and_then(TemporalServer::process_id).context("the server is not running")
+    }
+
     /// SIGKILL. Only for an own server.
     pub async fn kill(&mut self) -> Result<()> {
         let Self::Own(own) = self else { anyhow::bail!("the shared server is not to be killed") };
@@ -88,6 +103,7 @@ impl OwnTemporal {
             database: file("temporal.db"),
             port: if self.port == 0 { Port::Any } else { Port::Exactly(self.port) },
             ui_port: self.with_ui.then_some(Port::Any),
+            metrics_port: Some(Port::Any),
             log: file("temporal.log"),
             binary: None,
         };

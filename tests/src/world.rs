@@ -1,7 +1,7 @@
 //! Everything that one test needs, of its own: a registry database, a task queue, a lab directory; and a Temporal server.
 
 use crate::{
-    Database, InProcessWorker, Kind, Process, Temporal, binary, eventually,
+    Counts, Database, InProcessWorker, Kind, Process, Temporal, binary, eventually,
     lab::{Calls, Fault, handlers},
 };
 use anyhow::Result;
@@ -198,6 +198,11 @@ impl World {
     pub fn logging_worker_process(&self, environment: &[(&str, &str)], log: &std::path::Path) -> Result<Process> {
         let log = std::fs::File::create(log)?;
         Process::start(self.lab_seller().envs(environment.iter().copied()).stderr(log))
+    }
+
+    /// What this world's own Temporal server has counted.
+    pub async fn counts(&self) -> Result<Counts> {
+        self.temporal.counts(&self.temporal_client).await
     }
 
     /// The environment in which `handoff`, `acme-seller` and the like find this world.

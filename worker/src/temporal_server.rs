@@ -39,6 +39,8 @@ pub struct ServerOptions {
     pub port: Port,
     /// Port of the web UI. Without one there is no UI.
     pub ui_port: Option<Port>,
+    /// Port of the server's own metrics, for Prometheus. Without one nobody is told where they are.
+    pub metrics_port: Option<Port>,
     /// Where the server's log goes.
     pub log: PathBuf,
     /// The Temporal CLI; else the one that `HANDOFF_TEMPORAL_BIN` names, or the one on PATH.
@@ -50,6 +52,7 @@ pub struct TemporalServer {
     process: Child,
     address: SocketAddr,
     ui: Option<SocketAddr>,
+    metrics: Option<SocketAddr>,
 }
 
 impl TemporalServer {
@@ -61,6 +64,7 @@ impl TemporalServer {
         }
         let address = listen_address(options.port)?;
         let ui = options.ui_port.map(listen_address).transpose()?;
+        let metrics = options.metrics_port.map(listen_address).transpose()?;
         let log = std::fs::File::create(&options.log)
             .with_context(|| format!("{} can't be written", options.log.display()))?;
         let mut command = Command::new(&binary);
@@ -70,13 +74,16 @@ impl TemporalServer {
             Some(ui) => command.arg("--ui-port").arg(ui.port().to_string()),
             None => command.arg("--headless"),
         };
+        if let Some(metrics) = metrics {
+            command.arg("--metrics-port").arg(metrics.port().to_string());
+        }
         command.arg("--db-filename").arg(&options.database);
         command.args(flags());
         // A process group of its own: a Ctrl-C at the terminal stops the worker first, then the server.
         command.process_group(0).kill_on_drop(true).stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log);
         let process = command.spawn().with_context(|| format!("{} can't be started", binary.display()))?;
-        let mut server = Self { process, address, ui };
+        let mut server = Self { process, address, ui, metrics };
         server.wait_until_up(&options.log).await?;
         Ok(server)
     }
@@ -89,6 +96,16 @@ impl TemporalServer {
     /// Host and port of the web UI.
     pub fn ui_address(&self) -> Option<SocketAddr> {
         self.ui
+    }
+
+    /// Host and port of the server's own metrics.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
+    /// The server's process, while it runs.
+    pub fn process_id(&self) -> Option<u32> {
+        self.process.id()
     }
 
     /// Stops the server and waits for it.

@@ -1,5 +1,6 @@
 //! The lab seller as a process of its own, for tests that kill it. Configured by `HANDOFF_*` and `TEMPORAL_*`; `LAB_DIR` is
-//! where it writes down its calls, `LAB_FAULT` (`before:settle`, `after:accept`, …) where it dies.
+//! where it writes down its calls, `LAB_FAULT` (`before:settle`, `after:accept`, …) where it dies, `LAB_CACHE` how many runs it
+//! keeps in memory.
 
 use anyhow::Context;
 use handoff_client::{Config, duration, temporal};
@@ -33,6 +34,9 @@ async fn work() -> anyhow::Result<()> {
         WorkerSettings { task_queue: config.task_queue, metrics: config.metrics, ..WorkerSettings::default() };
     settings.sticky_timeout = Duration::from_secs(1);
     settings.timeouts.heartbeat = HEARTBEAT_TIMEOUT;
+    if let Ok(runs) = std::env::var("LAB_CACHE") {
+        settings.max_cached_workflows = runs.parse()?;
+    }
     settings.shutdown_grace = Duration::from_secs(5);
     if let Some(address) = settings.metrics.address() {
         calls.record("worker", "metrics", &address.to_string());

@@ -55,26 +55,3 @@ on_both_databases! {
         worker.stop().await;
     }
 }
-
-/// Each event is work for the server and space for thirty days. These are today's numbers; a change that raises one should
-/// say why.
-#[tokio::test(flavor = "multi_thread")]
-async fn histories_are_as_short_as_they_were() {
-    let world = handoff_tests::World::new(handoff_tests::Kind::Sqlite).await.unwrap();
-    let worker = world.worker().await.unwrap();
-    let cases = [
-        // (verb, instructions, events, workflow tasks)
-        (QUICK_VERB, json!({"arm": "complete"}), 8, 1),
-        ("create_media_buy", json!({"arm": "complete"}), 16, 2),
-        // With a notified handler, which is 6 events and a workflow task of its own.
-        (QUICK_VERB, json!({"arm": "task"}), 21, 3),
-        ("create_media_buy", json!({"arm": "task"}), 29, 4),
-    ];
-    for (verb, lab, events, tasks) in cases {
-        let answer = world.call(verb, lab.clone()).await.unwrap();
-        let history = world.closed(&answer.task_id).await;
-        let completed = history.iter().filter(|event| *event == "WORKFLOW_TASK_COMPLETED").count();
-        assert_eq!((history.len(), completed), (events, tasks), "{verb} {lab}: {history:?}");
-    }
-    worker.stop().await;
-}

@@ -2,6 +2,7 @@
 
 mod arms;
 mod at_rest;
+mod budget;
 mod claims;
 mod command_line;
 mod completion;
@@ -14,6 +15,7 @@ mod histories;
 mod housekeeping;
 mod limits;
 mod lists;
+mod parked;
 mod production;
 mod readme;
 mod shutdown;

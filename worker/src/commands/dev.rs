@@ -56,6 +56,7 @@ pub(crate) async fn run(
         database: args.data_dir.join("temporal.db"),
         port: args.temporal_port.map_or(Port::Preferably(7233), Port::Exactly),
         ui_port,
+        metrics_port: None,
         log: args.data_dir.join("temporal.log"),
         binary: args.temporal_bin.clone(),
     })

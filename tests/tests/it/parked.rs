@@ -1,0 +1,76 @@
+//! Many tasks in the workflow arm, far more than a worker keeps in memory.
+
+use futures::{StreamExt, stream};
+use handoff_client::CallError;
+use handoff_proto::{
+    wire::{Recovery, TaskStatus},
+    workflows::COMPLETE,
+};
+use handoff_tests::{Kind, World, eventually_within, fresh_key, lab::QUICK_VERB, payload, request};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+const PARKED: usize = 2_000;
+/// Runs that the worker keeps in memory.
+const CACHED: &str = "100";
+/// How many calls are under way at once: as many as keep the server busy.
+const AT_ONCE: usize = 16;
+/// What a thousand more parked tasks may cost a worker whose cache is full. In its cache they would be some 80 MB.
+const GROWTH: u64 = 10 * 1024 * 1024;
+const PATIENCE: Duration = Duration::from_secs(300);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_parked_tasks_cost_no_memory_and_each_completes_after_a_restart() {
+    let world = World::with_own_temporal(Kind::Sqlite).await.unwrap();
+    let mut worker = world.worker_process_with(&[("LAB_CACHE", CACHED)]).unwrap();
+    let begun = Instant::now();
+    let mut tasks = park(&world, PARKED / 2).await;
+    let half = worker.resident_bytes().await.unwrap();
+    tasks.extend(park(&world, PARKED / 2).await);
+    let all = worker.resident_bytes().await.unwrap();
+    println!("{PARKED} parked after {:?}: {half} bytes resident at the half, {all} now", begun.elapsed());
+    assert!(all < half + GROWTH, "{half} bytes with {} parked, {all} with {PARKED}", PARKED / 2);
+
+    assert!(worker.terminate().await.unwrap().success());
+    let decide = |task_id: String| {
+        let world = &world;
+        async move {
+            world.signal(&task_id, COMPLETE, vec![payload("json/plain", r#"{"media_buy_id":"mb"}"#)]).await;
+        }
+    };
+    stream::iter(tasks.clone()).map(decide).buffer_unordered(AT_ONCE).collect::<()>().await;
+    let _cold = world.worker_process_with(&[("LAB_CACHE", CACHED)]).unwrap();
+    eventually_within(PATIENCE, "each task has ended", || async { world.unfinished().await.is_empty().then_some(()) })
+        .await;
+    println!("each has ended after {:?}", begun.elapsed());
+    for task_id in &tasks {
+        let task = world.task(task_id).await.expect("the task is there");
+        assert_eq!(task.status, TaskStatus::Completed.as_str(), "{task:?}");
+    }
+    // The enqueue handler was called once for each, whatever was rebuilt from history.
+    assert_eq!(world.calls.tasks("review").len(), PARKED);
+    assert_eq!(tasks.iter().collect::<BTreeSet<_>>().len(), PARKED);
+}
+
+async fn park(world: &World, number: usize) -> Vec<String> {
+    let submits = stream::iter(0..number).map(|_| submit(world, request(&fresh_key(), json!({"arm": "workflow"}))));
+    submits.buffer_unordered(AT_ONCE).collect().await
+}
+
+// As a buyer does: a call that was not answered in time is sent again, with its key.
+async fn submit(world: &World, request: Value) -> String {
+    eventually_within(PATIENCE, "the request is accepted", || async {
+        match world.send(QUICK_VERB, &request).await {
+            Ok(answer) => {
+                assert_eq!(answer.status, "submitted", "{}", answer.body);
+                Some(answer.task_id)
+            }
+            Err(CallError::Refused(error)) if error.recovery == Recovery::Transient => None,
+            Err(error) => panic!("{error:?}"),
+        }
+    })
+    .await
+}
