@@ -53,6 +53,11 @@ demo: build ## Run the whole story by itself
 dev: build ## Run everything on this machine, until Ctrl-C
 	@$(in_environment) "$$CARGO_TARGET_DIR/debug/acme-seller" dev
 
+.PHONY: bench
+bench: setup ## Measure beside bare workflows; ARGS="--rounds 8" for more, ARGS="--help" for what there is
+	@$(in_environment) cargo build --locked --release --package handoff-bench
+	@$(in_environment) scripts/with-services "$$CARGO_TARGET_DIR/release/handoff-bench" run $(ARGS)
+
 .PHONY: clean
 clean: ## Remove what was built; the tools stay
 	@$(in_environment) cargo clean
