@@ -19,6 +19,7 @@ use handoff_tests::{Database, Kind, Temporal};
 use peer::{Peer, Shape};
 use report::{Machine, Report};
 use std::{path::PathBuf, time::Duration};
+use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
 #[command(about = "Handoff's benchmarks", long_about = None)]
@@ -106,7 +107,11 @@ async fn main() -> Result<()> {
         .with_writer(std::io::stderr)
         .init();
     match Cli::parse().command {
-        Command::Run(run) => measure(run).await,
+        // Dropped when it is stopped, so that no server or worker is left behind.
+        Command::Run(run) => tokio::select! {
+            measured = measure(run) => measured,
+            stopped = stopped() => stopped,
+        },
         Command::Worker { kind: WorkerKind::Handoff, task_queue, cached } => {
             let mut config = Config::from_env()?;
             config.task_queue = task_queue;
@@ -116,6 +121,15 @@ async fn main() -> Result<()> {
             bare::work(temporal::connect(&Config::from_env()?).await?, &task_queue, cached).await
         }
     }
+}
+
+async fn stopped() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+    }
+    anyhow::bail!("stopped")
 }
 
 async fn measure(run: Run) -> Result<()> {

@@ -10,8 +10,11 @@ pub(crate) const VERB: &str = "update_media_buy";
 /// Runs a worker of it until the process is killed.
 pub(crate) async fn work(config: Config, max_cached_workflows: usize) -> anyhow::Result<()> {
     let client = temporal::connect(&config).await?;
-    let registry = handoff_store::connect(&config.registry_url, config.registry_options()).await?;
-    let settings = WorkerSettings { task_queue: config.task_queue, max_cached_workflows, ..WorkerSettings::default() };
+    let registry = handoff_store::connect(&config.registry_url, config.registry_options()?).await?;
+    let mut settings =
+        WorkerSettings { task_queue: config.task_queue, max_cached_workflows, ..WorkerSettings::default() };
+    // The bare ones have nothing to look after.
+    settings.housekeeping.every = None;
     Worker::new(client, registry, handlers()?, &settings)?.run().await
 }
 
