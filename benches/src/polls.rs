@@ -150,7 +150,7 @@ async fn fill(kind: DatabaseKind, url: &str, registry: &Arc<dyn Registry>, tasks
         idempotency_key: Some(TEMPLATE.to_owned()),
         request_hash: "0".repeat(64),
         context_json: Some(r#"{"correlation_id":"bench"}"#.to_owned()),
-        has_webhook: false,
+        webhook: None,
     };
     registry.claim(&claim).await?;
     let handoff = HandoffToTask { handler: "work".into(), input_json: "{}".into(), ..Default::default() };
