@@ -86,7 +86,7 @@ async fn page(
     progress: &HousekeepingProgress,
 ) -> Result<HousekeepingPageResult, ActivityExecutionError> {
     let page = |older_than: &Option<handoff_proto::v1::ProtoDuration>| HousekeepingPage {
-        older_than: older_than.clone(),
+        older_than: *older_than,
         after: progress.cursor.clone(),
         limit: input.page_size,
     };

@@ -180,7 +180,7 @@ async fn is_as_wanted(
     let Some(Action::StartWorkflow(action)) = found.action.as_ref().and_then(|action| action.action.as_ref()) else {
         return false;
     };
-    let policies = found.policies.clone().unwrap_or_default();
+    let policies = found.policies.unwrap_or_default();
     let input = action.input.clone().unwrap_or_default().payloads;
     let input = temporal.data_converter().from_payloads::<HousekeepingInput>(&serialization(), input).await;
     input.is_ok_and(|input| input == settings.input())

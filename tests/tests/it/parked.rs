@@ -13,7 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-const PARKED: usize = 2_000;
+/// How many tasks are parked: `HANDOFF_TEST_PARKED`, which CI sets to 2,000.
+const PARKED: &str = "HANDOFF_TEST_PARKED";
+const PARKED_UNLESS_TOLD: usize = 400;
 /// Runs that the worker keeps in memory.
 const CACHED: &str = "100";
 /// How many calls are under way at once: as many as keep the server busy.
@@ -23,16 +25,17 @@ const GROWTH: u64 = 10 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_thousand_parked_tasks_cost_no_memory_and_each_completes_after_a_restart() {
+async fn parked_tasks_cost_no_memory_and_each_completes_after_a_restart() {
     let world = World::with_own_temporal(Kind::Sqlite).await.unwrap();
     let mut worker = world.worker_process_with(&[("LAB_CACHE", CACHED)]).unwrap();
+    let parked = std::env::var(PARKED).ok().map_or(PARKED_UNLESS_TOLD, |number| number.parse().expect("a number"));
     let begun = Instant::now();
-    let mut tasks = park(&world, PARKED / 2).await;
+    let mut tasks = park(&world, parked / 2).await;
     let half = worker.resident_bytes().await.unwrap();
-    tasks.extend(park(&world, PARKED / 2).await);
+    tasks.extend(park(&world, parked / 2).await);
     let all = worker.resident_bytes().await.unwrap();
-    println!("{PARKED} parked after {:?}: {half} bytes resident at the half, {all} now", begun.elapsed());
-    assert!(all < half + GROWTH, "{half} bytes with {} parked, {all} with {PARKED}", PARKED / 2);
+    println!("{parked} parked after {:?}: {half} bytes resident at the half, {all} now", begun.elapsed());
+    assert!(all < half + GROWTH, "{half} bytes with {} parked, {all} with {parked}", parked / 2);
 
     assert!(worker.terminate().await.unwrap().success());
     let decide = |task_id: String| {
@@ -51,8 +54,8 @@ async fn two_thousand_parked_tasks_cost_no_memory_and_each_completes_after_a_res
         assert_eq!(task.status, TaskStatus::Completed.as_str(), "{task:?}");
     }
     // The enqueue handler was called once for each, whatever was rebuilt from history.
-    assert_eq!(world.calls.tasks("review").len(), PARKED);
-    assert_eq!(tasks.iter().collect::<BTreeSet<_>>().len(), PARKED);
+    assert_eq!(world.calls.tasks("review").len(), parked);
+    assert_eq!(tasks.iter().collect::<BTreeSet<_>>().len(), parked);
 }
 
 async fn park(world: &World, number: usize) -> Vec<String> {
