@@ -22,7 +22,7 @@ const CACHED: &str = "100";
 const AT_ONCE: usize = 16;
 /// What a thousand more parked tasks may cost a worker whose cache is full. In its cache they would be some 80 MB.
 const GROWTH: u64 = 10 * 1024 * 1024;
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn parked_tasks_cost_no_memory_and_each_completes_after_a_restart() {
