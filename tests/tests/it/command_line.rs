@@ -84,7 +84,10 @@ async fn completions_load_and_complete() {
              \"$function\" {program} \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD - 1]}}\"\n\
              printf '%s\\n' \"${{COMPREPLY[@]}}\""
         );
-        let done = Command::new("bash").args(["--norc", "-c", &ask]).output().await.unwrap();
+        // Longer than an argument may be.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), ask).unwrap();
+        let done = Command::new("bash").arg("--norc").arg(file.path()).output().await.unwrap();
         let completed = String::from_utf8_lossy(&done.stdout).into_owned();
         let problem = String::from_utf8_lossy(&done.stderr).into_owned();
         assert!(completed.lines().any(|word| word == expected), "{completed}{problem}");

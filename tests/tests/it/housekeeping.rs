@@ -199,7 +199,7 @@ async fn what_cannot_be_read_does_not_hold_the_rest() {
     let (broken, old) = (waiting(&world).await, waiting(&world).await);
     complete(&world, &old).await;
     backdate(&world, &old, 31, 1).await;
-    world.execute(&format!("UPDATE requests SET decision = 'nonsense' WHERE task_id = '{broken}'")).await.unwrap();
+    world.execute(&format!("UPDATE requests SET task_status = 'nonsense' WHERE task_id = '{broken}'")).await.unwrap();
     begin(&world, input()).await;
     let summary = handle(&world).get_result(Default::default()).await.unwrap();
     assert_eq!(summary.purged, 1, "{summary:?}");

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many tasks are parked: `HANDOFF_TEST_PARKED`, which CI sets to 2,000.
+/// How many tasks are parked. 2,000 take ten minutes where the processor is shared.
 const PARKED: &str = "HANDOFF_TEST_PARKED";
 const PARKED_UNLESS_TOLD: usize = 400;
 /// Runs that the worker keeps in memory.
