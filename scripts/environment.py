@@ -10,6 +10,7 @@ SCRIPTS = Path(__file__).resolve().parent
 REPOSITORY = SCRIPTS.parent
 REQUIREMENTS = SCRIPTS / "requirements.txt"
 ADCP_REQUIREMENTS = SCRIPTS / "requirements-adcp.txt"
+BUYER_REQUIREMENTS = SCRIPTS / "requirements-buyer.txt"
 DEV_SERVER_FLAGS = REPOSITORY / "deploy" / "temporal" / "dev-server.flags"
 
 ADCP_VERSION = "9.2.0"  # as in requirements-adcp.txt
@@ -24,18 +25,20 @@ CACHE = Path(
 ).absolute()
 
 
-def _tools_directory():
+def _environment_directory(name, requirements):
     # A virtual environment belongs to the interpreter that made it: another one gets its own.
-    key = REQUIREMENTS.read_bytes() + f"{sys.version_info[:2]} {sys.platform} {platform.machine()}".encode()
-    return CACHE / f"tools-{hashlib.sha256(key).hexdigest()[:12]}"
+    key = requirements.read_bytes() + f"{sys.version_info[:2]} {sys.platform} {platform.machine()}".encode()
+    return CACHE / f"{name}-{hashlib.sha256(key).hexdigest()[:12]}"
 
 
-TOOLS = _tools_directory()
+TOOLS = _environment_directory("tools", REQUIREMENTS)
+BUYER = _environment_directory("buyer", BUYER_REQUIREMENTS)
 ADCP = CACHE / f"adcp-{ADCP_VERSION}"
 NEXTEST = CACHE / "cargo-tools" / f"cargo-nextest-{NEXTEST_VERSION}"
 DENY = CACHE / "cargo-tools" / f"cargo-deny-{DENY_VERSION}"
 
 PYTHON = TOOLS / "bin" / "python"
+BUYER_PYTHON = BUYER / "bin" / "python"
 TEMPORAL = TOOLS / "bin" / "temporal"
 POSTGRES = TOOLS / "postgres"
 
@@ -46,6 +49,7 @@ def variables():
         "HANDOFF_TEMPORAL_BIN": str(TEMPORAL),
         "HANDOFF_POSTGRES_BIN": str(POSTGRES / "bin"),
         "HANDOFF_PYTHON": str(PYTHON),
+        "HANDOFF_BUYER_PYTHON": str(BUYER_PYTHON),
         "HANDOFF_ADCP_SCHEMAS": str(ADCP / "schemas" / ADCP_SCHEMAS),
         "HANDOFF_ADCP_VECTORS": str(ADCP / "vectors" / ADCP_VECTORS),
         # Outside the clone, so that a fresh one finds its dependencies built.

@@ -27,7 +27,7 @@ impl Caller {
     }
 
     /// Refuses names that stand for nobody: every row and every poll is told apart by them.
-    pub(crate) fn check(&self) -> Result<(), AdcpError> {
+    pub fn check(&self) -> Result<(), AdcpError> {
         if let Some(problem) = problem(&self.scope) {
             return Err(AdcpError::correctable("ACCOUNT_REQUIRED", format!("The account {problem}."))
                 .field("account")

@@ -128,6 +128,11 @@ impl Config {
         }
     }
 
+    /// The host of the public URL, if there is one.
+    pub fn public_host(&self) -> Option<String> {
+        url::Url::parse(self.public_url.as_deref()?).ok()?.host_str().map(str::to_owned)
+    }
+
     /// The registry's URL without its password and parameters, fit to be shown.
     pub fn redacted_registry_url(&self) -> String {
         redact_url(&self.registry_url)

@@ -13,6 +13,7 @@
 //! - Polls read the registry, never Temporal.
 //! - Nothing that a message, log or `Debug` shows holds a password, a key or a body.
 
+mod api_keys;
 mod backoff;
 mod call;
 mod caller;
@@ -35,7 +36,8 @@ pub mod temporal;
 mod testing;
 mod watch;
 
-pub use call::{Answer, CallError, error_body};
+pub use api_keys::{ApiKeyError, ApiKeys, MIN_API_KEY_BYTES, generate_api_key, hash_line};
+pub use call::{Answer, CallError, error_body, incomplete_body, sync_deadline};
 pub use caller::Caller;
 pub use config::{Config, ConfigArgs, ConfigError, DEFAULT_REGISTRY_URL, Environment};
 pub use doctor::{Check, CheckStatus, doctor};
@@ -48,7 +50,7 @@ pub use housekeeping::{
 pub use progress::ProgressReport;
 pub use reseal::ResealReport;
 pub use resolve::Resolved;
-pub use tasks::Tasks;
+pub use tasks::{Tasks, no_such_task};
 pub use temporal::{ConnectError, TemporalConfig, TemporalConfigError};
 
 use handoff_store::Registry;

@@ -19,6 +19,14 @@ pub(crate) struct Pollers {
     pub(crate) activity: usize,
 }
 
+impl crate::Handoff {
+    /// Does a worker poll the task queue? An error: Temporal does not answer.
+    pub async fn has_workers(&self) -> Result<bool, Error> {
+        let pollers = pollers(self.temporal(), &self.config().task_queue).await?;
+        Ok(pollers.workflow > 0 && pollers.activity > 0)
+    }
+}
+
 pub(crate) async fn pollers(temporal: &Client, task_queue: &str) -> Result<Pollers, Error> {
     let (workflow, activity) = futures::try_join!(
         count(temporal, task_queue, TaskQueueType::Workflow),

@@ -6,7 +6,7 @@ use handoff_proto::{
     v1::{HistoryEntry, Progress, TaskRecord},
     wire::{AdcpError, GetTaskStatusRequest, ListTasksRequest, task_status_body, with_context},
 };
-use handoff_store::{Registry, TaskPage, Viewer};
+use handoff_store::{Health, Registry, TaskPage, Viewer};
 use serde_json::{Map, Value, json};
 use std::{fmt, sync::Arc};
 
@@ -41,6 +41,17 @@ impl Tasks {
     pub async fn list_tasks(&self, viewer: &Viewer, request: &ListTasksRequest) -> Result<Value, CallError> {
         let page = self.registry.list(viewer, request).await.map_err(CallError::registry)?;
         Ok(list_body(&page, request))
+    }
+
+    /// The scope of a task, whoever asks: only to look for the task there as its own buyer.
+    pub async fn scope_of(&self, task_id: &str) -> Result<Option<String>, CallError> {
+        let found = self.registry.find(&Viewer::Operator, task_id).await.map_err(CallError::registry)?;
+        Ok(found.map(|task| task.scope))
+    }
+
+    /// Reaches the registry's database.
+    pub async fn health(&self) -> Result<Health, Error> {
+        Ok(self.registry.health().await?)
     }
 
     /// A task as the registry has it; `None` if it is not there for this viewer.
@@ -107,7 +118,7 @@ impl Handoff {
 }
 
 /// What every poll for a task answers that the viewer can't see, whatever the reason.
-pub(crate) fn no_such_task() -> AdcpError {
+pub fn no_such_task() -> AdcpError {
     AdcpError::correctable("REFERENCE_NOT_FOUND", "There is no such task.")
         .field("task_id")
         .suggestion("Check the task_id, and the account that the task was submitted for.")

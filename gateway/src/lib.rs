@@ -1,1 +1,106 @@
 //! The buyers' front door: an AdCP agent over MCP.
+//!
+//! - [`Gateway`]: what is served, made of [`GatewayParts`].
+//! - [`Authenticator`] says who calls, [`AccountResolver`] for which account.
+//!
+//! Invariants:
+//! - A replica keeps nothing: any of them answers any request.
+//! - Only the workflow says `submitted`; polls read the registry alone.
+//! - What another agent or account has looks like what nobody has: the same answer, at the same cost.
+//! - No secret, query string or body is logged.
+
+mod account;
+mod auth;
+mod contract;
+mod direct;
+mod discovery;
+mod door;
+mod engine;
+mod http;
+mod json_check;
+mod mcp;
+mod settings;
+mod tools;
+
+pub use account::{
+    Account, AccountRef, AccountResolver, AccountsFileError, AnyAccount, ConfiguredAccounts, NaturalKey,
+};
+pub use auth::{ADCP_AUTH, ApiKeyAuthenticator, AuthError, Authenticator, Principal, presented_key};
+pub use contract::Schemas;
+pub use settings::{GatewaySettings, RateLimit, Strictness};
+
+use axum::Router;
+use contract::Contract;
+use door::{Door, Limiter};
+use engine::Engine;
+use handoff_activities::{Activities, ActivityTimeouts, seller::Handlers};
+use handoff_client::{Config, Tasks};
+use handoff_store::Registry;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// What a front door is made of.
+pub struct GatewayParts {
+    /// The seller's name.
+    pub name: String,
+    /// How to reach Temporal, and how calls behave.
+    pub config: Config,
+    /// The registry.
+    pub registry: Arc<dyn Registry>,
+    /// The seller's handlers.
+    pub handlers: Handlers,
+    /// Says who calls.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// Says for which account.
+    pub accounts: Arc<dyn AccountResolver>,
+    /// The protocol's schemas, if requests and answers are to be checked.
+    pub schemas: Option<Arc<dyn Schemas>>,
+    /// How it behaves.
+    pub settings: GatewaySettings,
+}
+
+/// The front door.
+#[derive(Clone)]
+pub struct Gateway {
+    door: Arc<Door>,
+}
+
+impl Gateway {
+    /// Puts the parts together, and begins to connect to Temporal in the background. Needs a Tokio runtime.
+    pub fn new(parts: GatewayParts) -> Self {
+        let GatewayParts { name, config, registry, handlers, authenticator, accounts, schemas, settings } = parts;
+        let contract = Contract { schemas, strictness: settings.strictness };
+        let catalog = tools::Catalog::new(&handlers, &contract);
+        let capabilities = tools::compose_capabilities(&handlers, &catalog, &contract, config.idempotency_ttl);
+        let door = Door {
+            name,
+            authenticator,
+            accounts,
+            capabilities,
+            catalog,
+            contract,
+            activities: Activities::new(registry.clone(), handlers, ActivityTimeouts::default()),
+            tasks: Tasks::new(registry.clone()),
+            default_deadline: config.sync_deadline,
+            metrics: config.metrics.clone(),
+            engine: Engine::connect(config, registry),
+            limiter: Limiter::new(settings.rate_limit),
+            settings,
+        };
+        Self { door: Arc::new(door) }
+    }
+
+    /// Everything that is served, to be mounted elsewhere.
+    pub fn router(&self) -> Router {
+        http::router(&self.door)
+    }
+
+    /// Serves until `stop`, then finishes what was begun.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> std::io::Result<()> {
+        axum::serve(listener, self.router()).with_graceful_shutdown(stop).await
+    }
+}

@@ -8,6 +8,7 @@ pub use async_trait::async_trait;
 pub use handoff_activities::seller;
 pub use handoff_activities::seller::testing;
 pub use handoff_client as client;
+pub use handoff_gateway as gateway;
 pub use handoff_proto as proto;
 pub use handoff_store as store;
 pub use handoff_telemetry as telemetry;

@@ -5,6 +5,7 @@ mod collector;
 mod counts;
 mod database;
 pub mod decision;
+pub mod front;
 mod inprocess;
 pub mod lab;
 mod process;

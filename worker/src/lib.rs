@@ -2,6 +2,7 @@
 //!
 //! - [`Seller`]: the builder that a seller's `main` uses; [`Seller::run`] gives the binary its commands.
 //! - [`Worker`]: a worker as a library, for those who write their own `main`.
+//! - `gateway`: the buyers' front door.
 //! - `dev`: a whole development environment in one command.
 //!
 //! Invariant: wrong wiring is refused before anything is connected.

@@ -1,10 +1,16 @@
 //! The builder that a seller's `main` uses.
 
-use crate::{WorkerSettings, commands};
-use handoff_activities::seller::{
-    Condition, Handler, Handlers, HandlersBuilder, IntoEnqueueHandler, IntoTaskHandler, IntoVerbHandler, WiringError,
+use crate::{
+    WorkerSettings,
+    commands::{self, FrontDoor},
 };
-use std::process::ExitCode;
+use handoff_activities::seller::{
+    Condition, Handler, Handlers, HandlersBuilder, IntoEnqueueHandler, IntoTaskHandler, IntoToolHandler,
+    IntoVerbHandler, WiringError,
+};
+use handoff_gateway::{AccountResolver, Authenticator};
+use serde_json::Value;
+use std::{process::ExitCode, sync::Arc};
 
 /// A seller: its name, its state, and what it decides.
 ///
@@ -13,12 +19,18 @@ pub struct Seller<S> {
     name: String,
     handlers: HandlersBuilder<S>,
     settings: WorkerSettings,
+    front: FrontDoor,
 }
 
 impl<S: Send + Sync + 'static> Seller<S> {
     /// A seller of this name, with the state that every handler gets.
     pub fn new(name: impl Into<String>, state: S) -> Self {
-        Self { name: name.into(), handlers: HandlersBuilder::new(state), settings: WorkerSettings::default() }
+        Self {
+            name: name.into(),
+            handlers: HandlersBuilder::new(state),
+            settings: WorkerSettings::default(),
+            front: FrontDoor::default(),
+        }
     }
 
     /// Registers a verb: an async function `(Context<S>, Request) -> Result<Decision, AdcpError>`, or `verb(function)` with
@@ -45,10 +57,40 @@ impl<S: Send + Sync + 'static> Seller<S> {
         self
     }
 
+    /// Registers a plain tool, which is always answered at once: an async function
+    /// `(Context<S>, Request) -> Result<Response, AdcpError>`.
+    #[must_use]
+    pub fn tool<Marker: ?Sized>(mut self, name: &str, handler: impl IntoToolHandler<S, Marker>) -> Self {
+        self.handlers.tool(name, handler);
+        self
+    }
+
+    /// Says what the seller can do beyond what its wiring says: the response of `get_adcp_capabilities`, as far as the seller
+    /// knows it. What the wiring says wins.
+    #[must_use]
+    pub fn capabilities(mut self, capabilities: Value) -> Self {
+        self.handlers.capabilities(capabilities);
+        self
+    }
+
     /// Registers one more handler of a condition: `.on(|failed: TaskFailed| async move { … })`.
     #[must_use]
     pub fn on<C: Condition>(mut self, handler: impl Handler<C>) -> Self {
         self.handlers.on(handler);
+        self
+    }
+
+    /// Says itself who calls, instead of by API keys.
+    #[must_use]
+    pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
+        self.front.authenticator = Some(Arc::new(authenticator));
+        self
+    }
+
+    /// Knows its accounts itself, instead of from a file.
+    #[must_use]
+    pub fn accounts(mut self, accounts: impl AccountResolver) -> Self {
+        self.front.accounts = Some(Arc::new(accounts));
         self
     }
 
@@ -64,10 +106,10 @@ impl<S: Send + Sync + 'static> Seller<S> {
         self.handlers.build()
     }
 
-    /// Runs the command on the binary's command line: `dev` or `worker`.
+    /// Runs the command on the binary's command line: `dev`, `worker` or `gateway`.
     pub fn run(self) -> ExitCode {
         match self.handlers.build() {
-            Ok(handlers) => commands::run(&self.name, handlers, self.settings),
+            Ok(handlers) => commands::run(&self.name, handlers, self.settings, self.front),
             Err(mistakes) => {
                 eprintln!("{} can't start: its wiring has {} mistake(s).", self.name, mistakes.len());
                 for mistake in mistakes {

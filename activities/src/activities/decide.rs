@@ -65,7 +65,7 @@ impl Activities {
         guard::within_grace(&ctx, deciding).await?
     }
 
-    async fn may_be_async(&self, task: &TaskRef, request: &Arc<RequestContext>, body: &Value) -> bool {
+    pub(super) async fn may_be_async(&self, task: &TaskRef, request: &Arc<RequestContext>, body: &Value) -> bool {
         if !verbs::find(&task.verb).is_some_and(|verb| verb.may_be_async(body)) {
             return false;
         }
@@ -76,7 +76,7 @@ impl Activities {
     }
 
     // An `AdcpError` is an answer. Only a panic is not: it says nothing about what the handler did.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         input: &TaskInput,
         request: Arc<RequestContext>,
@@ -122,7 +122,10 @@ impl Activities {
             self.handlers.verb(verb).is_some_and(|verb| verb.hands_off_to.iter().any(|name| name == handler))
         };
         match prepared {
-            Prepared::Complete(_) => Ok(prepared),
+            Prepared::Complete(result) if is_open(&result) => Err(errors::result_invalid(
+                "a result is not submitted or working; hand off instead, and the engine says so",
+            )),
+            Prepared::Complete(result) => Ok(Prepared::Complete(result)),
             _ if !may_be_async => Err(errors::async_not_allowed()),
             Prepared::Task(mut handoff) => {
                 let task = self.handlers.task(&handoff.handler).filter(|_| declared(&handoff.handler));
@@ -190,11 +193,21 @@ fn is_over(standing: &Standing) -> bool {
     standing.decision.is_some() || standing.settlement.is_some()
 }
 
+// A hand-written envelope would promise a task that nobody has.
+fn is_open(result: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Status {
+        status: Option<Value>,
+    }
+    let status = serde_json::from_str::<Status>(result).ok().and_then(|result| result.status);
+    status.is_some_and(|status| status == "submitted" || status == "working")
+}
+
 fn refuse(error: AdcpError) -> v1::Decision {
     v1::Decision { kind: Some(Kind::Refuse(guard::carried(error.into()))) }
 }
 
-fn request_of(input: &TaskInput, attempt: u32) -> (Arc<RequestContext>, Value) {
+pub(super) fn request_of(input: &TaskInput, attempt: u32) -> (Arc<RequestContext>, Value) {
     let body = serde_json::from_str(&input.request_json).unwrap_or_default();
     (Arc::new(RequestContext::new(input, attempt)), body)
 }

@@ -1,6 +1,7 @@
 //! What Temporal runs: one method an activity, under the names in `handoff_proto::activities`.
 
 mod decide;
+mod direct;
 mod enqueue;
 mod guard;
 mod notify;

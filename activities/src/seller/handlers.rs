@@ -1,8 +1,8 @@
 //! Everything that a seller registered, checked once and then looked up by name.
 
 use super::{
-    Condition, Context, Decision, Handler, IntoEnqueueHandler, IntoTaskHandler, IntoVerbHandler, RequestContext,
-    TaskContext, dispatcher::Dispatcher, task::Work,
+    Condition, Context, Decision, Handler, IntoEnqueueHandler, IntoTaskHandler, IntoToolHandler, IntoVerbHandler,
+    RequestContext, TaskContext, dispatcher::Dispatcher, task::Work,
 };
 use futures::future::BoxFuture;
 use handoff_proto::{
@@ -19,10 +19,13 @@ pub struct Handlers {
     verbs: BTreeMap<String, Verb>,
     tasks: BTreeMap<String, Task>,
     enqueues: BTreeMap<String, Enqueue>,
+    tools: BTreeMap<String, Tool>,
+    capabilities: Value,
     pub(crate) dispatcher: Dispatcher,
 }
 
 type Call<T> = Arc<dyn Fn(Arc<RequestContext>, Value) -> BoxFuture<'static, T> + Send + Sync>;
+type Tool = Call<Result<Value, AdcpError>>;
 type RunTask =
     Arc<dyn Fn(Arc<RequestContext>, Arc<Work>, Value) -> BoxFuture<'static, Result<Value, AdcpError>> + Send + Sync>;
 
@@ -54,6 +57,20 @@ impl Handlers {
     /// The names of the registered verbs.
     pub fn verbs(&self) -> impl Iterator<Item = &str> {
         self.verbs.keys().map(String::as_str)
+    }
+
+    /// The names of the registered plain tools.
+    pub fn tools(&self) -> impl Iterator<Item = &str> {
+        self.tools.keys().map(String::as_str)
+    }
+
+    /// What the seller says about itself beyond what its wiring says; an object.
+    pub fn capabilities(&self) -> &Value {
+        &self.capabilities
+    }
+
+    pub(crate) fn tool(&self, name: &str) -> Option<&Tool> {
+        self.tools.get(name)
     }
 
     pub(crate) fn verb(&self, name: &str) -> Option<&Verb> {
@@ -103,6 +120,15 @@ pub enum WiringError {
         /// Which duration.
         what: &'static str,
     },
+    /// A verb that may be asynchronous, or a tool that Handoff itself answers.
+    #[error("{0:?} can't be a plain tool: {why}", why = why_no_tool(.0))]
+    NotATool(String),
+    /// A tool was registered twice.
+    #[error("the tool {0:?} is registered twice; keep one of them")]
+    DuplicateTool(String),
+    /// The capabilities are no object.
+    #[error("the capabilities must be a JSON object, as in get_adcp_capabilities' response")]
+    Capabilities,
     /// Nothing to do.
     #[error("no verb is registered; register at least one with .verb(name, handler)")]
     NoVerbs,
@@ -114,6 +140,8 @@ pub struct HandlersBuilder<S> {
     verbs: BTreeMap<String, Verb>,
     tasks: BTreeMap<String, Task>,
     enqueues: BTreeMap<String, Enqueue>,
+    tools: BTreeMap<String, Tool>,
+    capabilities: Value,
     dispatcher: Dispatcher,
     mistakes: Vec<WiringError>,
 }
@@ -126,6 +154,8 @@ impl<S: Send + Sync + 'static> HandlersBuilder<S> {
             verbs: BTreeMap::new(),
             tasks: BTreeMap::new(),
             enqueues: BTreeMap::new(),
+            tools: BTreeMap::new(),
+            capabilities: Value::Object(Default::default()),
             dispatcher: Dispatcher::default(),
             mistakes: Vec::new(),
         }
@@ -197,6 +227,31 @@ impl<S: Send + Sync + 'static> HandlersBuilder<S> {
         self.enqueues.insert(name.to_owned(), enqueue);
     }
 
+    /// Registers a plain tool: one that is always answered at once.
+    pub fn tool<Marker: ?Sized>(&mut self, name: &str, handler: impl IntoToolHandler<S, Marker>) {
+        let (handler, state) = (handler.into_handler(), self.state.clone());
+        let tool: Tool = Arc::new(move |request, body| {
+            let (handler, context) = (handler.clone(), Context::new(state.clone(), request));
+            Box::pin(async move { handler.answer(context, body).await })
+        });
+        if !is_name(name) {
+            self.mistakes.push(WiringError::InvalidHandlerName(name.to_owned()));
+        } else if verbs::find(name).is_some() || RESERVED_TOOLS.contains(&name) {
+            self.mistakes.push(WiringError::NotATool(name.to_owned()));
+        }
+        if self.tools.insert(name.to_owned(), tool).is_some() {
+            self.mistakes.push(WiringError::DuplicateTool(name.to_owned()));
+        }
+    }
+
+    /// Says what the seller can do beyond what its wiring says, as in `get_adcp_capabilities`' response.
+    pub fn capabilities(&mut self, capabilities: Value) {
+        if !capabilities.is_object() {
+            self.mistakes.push(WiringError::Capabilities);
+        }
+        self.capabilities = capabilities;
+    }
+
     /// Registers one more handler of a condition.
     pub fn on<C: Condition>(&mut self, handler: impl Handler<C>) {
         self.dispatcher.register(handler);
@@ -217,12 +272,18 @@ impl<S: Send + Sync + 'static> HandlersBuilder<S> {
         if !self.mistakes.is_empty() {
             return Err(self.mistakes);
         }
-        Ok(Handlers { verbs: self.verbs, tasks: self.tasks, enqueues: self.enqueues, dispatcher: self.dispatcher })
+        Ok(Handlers {
+            verbs: self.verbs,
+            tasks: self.tasks,
+            enqueues: self.enqueues,
+            tools: self.tools,
+            capabilities: self.capabilities,
+            dispatcher: self.dispatcher,
+        })
     }
 
     fn check_name(&mut self, name: &str) {
-        let usable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-        if name.is_empty() || name.len() > 100 || !name.chars().all(usable) {
+        if !is_name(name) {
             self.mistakes.push(WiringError::InvalidHandlerName(name.to_owned()));
         }
         if self.tasks.contains_key(name) || self.enqueues.contains_key(name) {
@@ -234,6 +295,23 @@ impl<S: Send + Sync + 'static> HandlersBuilder<S> {
         if duration.is_zero() {
             self.mistakes.push(WiringError::ZeroDuration { handler: handler.to_owned(), what });
         }
+    }
+}
+
+// Answered by Handoff itself, so that they can't lie.
+const RESERVED_TOOLS: [&str; 7] =
+    ["get_adcp_capabilities", "get_task_status", "list_tasks", "tasks_get", "tasks_list", "tasks/get", "tasks/list"];
+
+fn is_name(name: &str) -> bool {
+    let usable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    !name.is_empty() && name.len() <= 100 && name.chars().all(usable)
+}
+
+fn why_no_tool(name: &str) -> &'static str {
+    if verbs::find(name).is_some() {
+        "it may be answered asynchronously; register it with .verb(name, handler)"
+    } else {
+        "Handoff answers it"
     }
 }
 
@@ -265,6 +343,10 @@ mod tests {
         builder.build().err().unwrap_or_default()
     }
 
+    async fn plain(_: Context<()>, _: Value) -> Result<Value, AdcpError> {
+        Ok(json!({}))
+    }
+
     #[test]
     fn good_wiring_is_accepted() {
         let found = mistakes(|seller| {
@@ -272,6 +354,8 @@ mod tests {
             seller.verb("get_products", decide);
             seller.task("book", work);
             seller.enqueue("review", review);
+            seller.tool("get_media_buys", plain);
+            seller.capabilities(json!({"media_buy": {}}));
         });
         assert_eq!(found, []);
     }
@@ -285,6 +369,12 @@ mod tests {
             seller.task("book", work);
             seller.enqueue("book", review);
             seller.task("a b", crate::seller::task(work).deadline(Duration::ZERO));
+            seller.tool("get_signals", plain);
+            seller.tool("tasks/get", plain);
+            seller.tool("list_tasks", plain);
+            seller.tool("get_media_buys", plain);
+            seller.tool("get_media_buys", plain);
+            seller.capabilities(json!([]));
         });
         assert_eq!(
             found,
@@ -294,6 +384,11 @@ mod tests {
                 WiringError::DuplicateHandler("book".into()),
                 WiringError::InvalidHandlerName("a b".into()),
                 WiringError::ZeroDuration { handler: "a b".into(), what: "deadline" },
+                WiringError::NotATool("get_signals".into()),
+                WiringError::InvalidHandlerName("tasks/get".into()),
+                WiringError::NotATool("list_tasks".into()),
+                WiringError::DuplicateTool("get_media_buys".into()),
+                WiringError::Capabilities,
                 WiringError::MissingHandler { verb: "get_products".into(), handler: "nobody".into() },
             ]
         );

@@ -118,9 +118,16 @@ pub(super) fn result(text: &str) -> Result<Value, CallError> {
 
 /// What wholesale discovery is answered when time runs out: it must not be `submitted`, and says itself what is missing.
 pub(super) fn incomplete(request: &Request<'_>, task_id: &str, replayed: bool) -> Option<Answer> {
-    let items = wholesale_items(request.verb, &request.body)?;
+    wholesale_items(request.verb, &request.body)?;
+    let body = incomplete_body(request.verb.name, &request.body);
+    Some(compose(request, task_id, body, "completed", replayed))
+}
+
+/// The answer of discovery that found nothing in time: it says itself what is missing.
+pub fn incomplete_body(verb: &str, request: &Value) -> Value {
+    let items = if verb == "get_signals" { "signals" } else { "products" };
     // Without an account the scope has to be public.
-    let cache_scope = if request.body.get("account").is_some_and(Value::is_object) { "account" } else { "public" };
+    let cache_scope = if request.get("account").is_some_and(Value::is_object) { "account" } else { "public" };
     let mut body = Map::new();
     body.insert("status".into(), "completed".into());
     body.insert(items.into(), json!([]));
@@ -128,7 +135,7 @@ pub(super) fn incomplete(request: &Request<'_>, task_id: &str, replayed: bool) -
     let description =
         format!("The seller did not finish listing its {items} in time. Send the same request again later.");
     body.insert("incomplete".into(), json!([{"scope": items, "description": description}]));
-    Some(compose(request, task_id, Value::Object(body), "completed", replayed))
+    Value::Object(body)
 }
 
 fn wholesale_items(verb: &Verb, request: &Value) -> Option<&'static str> {

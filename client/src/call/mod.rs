@@ -7,7 +7,8 @@ mod secrets;
 mod start;
 mod wait;
 
-pub use answer::{Answer, CallError, error_body};
+pub use answer::{Answer, CallError, error_body, incomplete_body};
+pub use request::sync_deadline;
 
 use crate::{Caller, Handoff};
 use claim::Claimed;

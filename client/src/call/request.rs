@@ -45,10 +45,7 @@ impl<'a> Request<'a> {
         // Written anew even without a secret: in the text there may be another webhook under the same name.
         let text = if webhook.is_some() { body.to_string().into() } else { text.into() };
         let idempotency_key = idempotency_key(verb, &body)?;
-        let sync_deadline = match body.get("time_budget") {
-            None | Some(Value::Null) => longest_wait,
-            Some(budget) => time_budget(budget)?.map_or(longest_wait, |budget| budget.min(longest_wait)),
-        };
+        let sync_deadline = sync_deadline(&body, longest_wait)?;
         Ok(Self { verb, text, body, webhook, idempotency_key, hash, sync_deadline })
     }
 
@@ -107,6 +104,14 @@ fn idempotency_key(verb: &Verb, request: &Value) -> Result<Option<String>, AdcpE
 fn is_key(key: &str) -> bool {
     (16..=255).contains(&key.len())
         && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-'))
+}
+
+/// How long to wait before `submitted` may be said: `longest`, unless the request's `time_budget` is shorter.
+pub fn sync_deadline(request: &Value, longest: Duration) -> Result<Duration, AdcpError> {
+    match request.get("time_budget") {
+        None | Some(Value::Null) => Ok(longest),
+        Some(budget) => Ok(time_budget(budget)?.map_or(longest, |budget| budget.min(longest))),
+    }
 }
 
 // core/duration.json; `None` for a whole campaign, which bounds nothing here.

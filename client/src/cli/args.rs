@@ -1,5 +1,6 @@
 //! The command line.
 
+use super::{api_key::ApiKeyCommand, buyer::BuyerCommand};
 use crate::{ConfigArgs, Viewer, config, duration};
 use chrono::{DateTime, Utc};
 use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -63,6 +64,12 @@ pub(super) enum Command {
     /// Follow tasks and decide on them
     #[command(subcommand)]
     Task(TaskCommand),
+    /// Call a seller over MCP, as a buyer's agent does
+    #[command(subcommand)]
+    Buyer(BuyerCommand),
+    /// API keys of buyers' agents
+    #[command(subcommand)]
+    ApiKey(ApiKeyCommand),
     /// Check everything that Handoff needs, and say how to mend what is wrong
     Doctor,
     /// Print every setting: what it is now and from where, its default, what it means

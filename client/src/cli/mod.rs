@@ -1,6 +1,8 @@
 //! The command `handoff`: data on stdout, talk on stderr, and an exit code for each kind of end (see [`Exit`]).
 
+mod api_key;
 mod args;
+mod buyer;
 mod codec;
 mod completions;
 mod config;
@@ -55,6 +57,8 @@ pub fn run() -> ExitCode {
 
 /// Runs one of these commands, with its own runtime and log, and says how it ended.
 pub fn run_command(command: Commands, config: ConfigArgs, telemetry: &TelemetryArgs, line: &CommandLine) -> Exit {
+    // Whoever installed another one before meant that.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -103,6 +107,8 @@ async fn dispatch(command: Command, config: Config, line: &CommandLine, output: 
             TaskCommand::Fail(fail) => decide::send(fail.decision()?, config, output).await,
             TaskCommand::Cancel(cancel) => decide::send(cancel.decision()?, config, output).await,
         },
+        Command::Buyer(command) => buyer::run(command, output).await,
+        Command::ApiKey(command) => api_key::run(command, output),
         Command::Codec(command) => codec::run(command, &config, output).await,
         Command::Registry(RegistryCommand::Reseal(args)) => {
             registry::reseal(args, &Tasks::connect(&config).await?, output).await

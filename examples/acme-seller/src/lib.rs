@@ -12,6 +12,8 @@
 //! | `build_creative` | estimates | rendering | |
 //! | `preview_creative` | unless `allow_async` | with `allow_async` | |
 //! | `get_products`, `get_signals` | always; a brief takes its time | | |
+//!
+//! Besides, the plain tools `get_media_buys` and `provide_performance_feedback`.
 
 mod audiences;
 mod back_office;
@@ -19,6 +21,7 @@ mod booking;
 pub mod catalog;
 mod creatives;
 mod discovery;
+mod feedback;
 pub mod media_buy;
 mod notices;
 mod options;
@@ -34,6 +37,7 @@ pub use back_office::Chore;
 pub use booking::{BookedLine, BookingOrder, Line, book_line, confirm, release};
 pub use creatives::{SyncCreatives, sync_creatives};
 pub use discovery::{GetProducts, get_products};
+pub use feedback::Feedback;
 pub use notices::NoticeBoard;
 pub use options::Options;
 pub use order_book::OrderBook;
@@ -95,6 +99,17 @@ pub fn seller_with(options: Options) -> Seller<Acme> {
         .verb("sync_audiences", verb(audiences::decide).hands_off_to(["back_office", "desk_review"]))
         .verb("build_creative", verb(studio::decide_to_build).hands_off_to(["back_office", "desk_review"]))
         .verb("preview_creative", verb(studio::decide_to_preview).hands_off_to(["back_office", "desk_review"]))
+        .tool("get_media_buys", media_buy::get_media_buys)
+        .tool("provide_performance_feedback", feedback::provide)
+        .capabilities(json!({
+            "account": {"supported_billing": ["operator"], "required_for_products": false, "sandbox": true},
+            "media_buy": {
+                "buying_modes": ["brief", "wholesale", "refine"],
+                "supported_pricing_models": ["cpm"],
+                "supports_proposals": false,
+            },
+            "signals": {"discovery_modes": ["brief", "wholesale"]},
+        }))
         .task("book_lines", patiently(task(booking::book_lines)))
         .task("back_office", patiently(task(back_office::work_off)))
         .enqueue("insertion_order_review", promptly(enqueue(review::file)))

@@ -41,6 +41,8 @@ pub enum Ledger {
     Creatives,
     /// Audiences as synchronised, by account, audience id and idempotency token.
     Audiences,
+    /// What buyers said about media buys, by idempotency token.
+    Feedback,
     /// What the people at Acme were told, by task id and condition.
     Notices,
     /// Exits that the sandbox wanted, by idempotency token and point.
@@ -60,6 +62,7 @@ impl Ledger {
             Self::Reviews => "reviews",
             Self::Creatives => "creatives",
             Self::Audiences => "audiences",
+            Self::Feedback => "feedback",
             Self::Notices => "notices",
             Self::Exits => "exits",
         }

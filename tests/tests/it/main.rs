@@ -11,6 +11,7 @@ mod decisions;
 mod dev;
 mod doctor;
 mod encryption;
+mod gateway;
 mod histories;
 mod housekeeping;
 mod limits;

@@ -1,12 +1,22 @@
 //! The command `dev`: a whole development environment in one process tree.
 
-use super::worker;
+use super::{
+    Parts,
+    gateway::{self, GatewayArgs},
+    worker,
+};
 use crate::{Port, ServerOptions, TemporalServer, WorkerSettings};
 use anyhow::Result;
 use clap::Args;
 use handoff_activities::seller::Handlers;
-use handoff_client::{CheckStatus, Config, DEFAULT_REGISTRY_URL, codec::KeySource};
-use std::{io::Write, path::PathBuf, time::Duration};
+use handoff_client::{ApiKeys, CheckStatus, Config, DEFAULT_REGISTRY_URL, codec::KeySource, generate_api_key};
+use secrecy::{ExposeSecret, SecretString};
+use std::{
+    io::Write,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -37,14 +47,36 @@ pub(crate) struct DevArgs {
     /// The Temporal CLI, which has the server; looked for on PATH unless given
     #[arg(long, env = "HANDOFF_TEMPORAL_BIN", value_name = "FILE", help_heading = "Development")]
     temporal_bin: Option<PathBuf>,
+    /// Without a gateway: start one yourself with the command gateway
+    #[arg(long, help_heading = "Development")]
+    no_gateway: bool,
+    /// API key of the agent agent.dev.example; a fresh one unless given. Give it by the environment: flags are seen in process
+    /// lists
+    #[arg(
+        long,
+        env = "HANDOFF_DEV_API_KEY",
+        hide_env_values = true,
+        value_parser = secret,
+        value_name = "KEY",
+        help_heading = "Development"
+    )]
+    api_key: Option<SecretString>,
+}
+
+const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+// What the development API key stands for.
+const PRINCIPAL: &str = "agent.dev.example";
+
+fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
+    Ok(SecretString::from(text))
 }
 
 pub(crate) async fn run(
     name: &str,
     mut args: DevArgs,
+    gateway_args: &GatewayArgs,
     mut config: Config,
-    handlers: Handlers,
-    settings: WorkerSettings,
+    parts: Parts,
 ) -> Result<()> {
     // What is printed is used in other directories.
     args.data_dir = std::path::absolute(&args.data_dir)?;
@@ -65,7 +97,7 @@ pub(crate) async fn run(
     if config.registry_url == DEFAULT_REGISTRY_URL {
         config.registry_url = format!("sqlite:{}", args.data_dir.join("registry.db").display());
     }
-    let ended = serve(name, &args, &config, handlers, settings, &server).await;
+    let ended = serve(name, &args, gateway_args, &config, parts, &server).await;
     let stopped = server.stop().await;
     ended.and(stopped)
 }
@@ -73,23 +105,63 @@ pub(crate) async fn run(
 async fn serve(
     name: &str,
     args: &DevArgs,
+    gateway_args: &GatewayArgs,
     config: &Config,
-    handlers: Handlers,
-    settings: WorkerSettings,
+    parts: Parts,
     server: &TemporalServer,
 ) -> Result<()> {
     config.check()?;
+    let Parts { handlers, settings, front } = parts;
+    let door = if args.no_gateway {
+        None
+    } else {
+        let api_key = match &args.api_key {
+            Some(key) => key.clone(),
+            None => generate_api_key()?,
+        };
+        let mut keys = ApiKeys::default();
+        keys.add(PRINCIPAL, &api_key)?;
+        let gateway = gateway::open(name, gateway_args, config, handlers.clone(), &front, Some(&keys)).await?;
+        let listener = listen(gateway_args).await?;
+        Some((gateway, listener, api_key))
+    };
+    let mut places = Places { server, config, gateway: None, worker: "none; start one with the command worker".into() };
+    let (told, stop) = tokio::sync::watch::channel(false);
+    let mut serving = tokio::task::JoinSet::new();
+    if let Some((gateway, listener, api_key)) = door {
+        places.gateway = Some((listener.local_addr()?, api_key));
+        let mut stop = stop.clone();
+        serving.spawn(
+            async move { gateway.serve(listener, async move { drop(stop.wait_for(|told| *told).await) }).await },
+        );
+    }
+    let ended = work(name, args, handlers, &settings, places).await;
+    let _ = told.send(true);
+    while let Some(served) = serving.join_next().await {
+        served??;
+    }
+    ended
+}
+
+async fn work(
+    name: &str,
+    args: &DevArgs,
+    handlers: Handlers,
+    settings: &WorkerSettings,
+    mut places: Places<'_>,
+) -> Result<()> {
     if args.no_worker {
-        announce(name, config, server, "none; start one with the command worker")?;
+        announce(name, &places)?;
         return Ok(super::told_to_stop().await?);
     }
-    let worker = worker::connect(config, handlers, &settings).await?;
+    let worker = worker::connect(places.config, handlers, settings).await?;
     let stop = worker.shutdown_handle();
     let running = worker.run();
     tokio::pin!(running);
     let up = async {
-        wait_until_healthy(config).await;
-        announce(name, config, server, &format!("this process, on task queue {}", settings.task_queue))?;
+        wait_until_healthy(places.config).await;
+        places.worker = format!("this process, on task queue {}", settings.task_queue);
+        announce(name, &places)?;
         anyhow::Ok(super::told_to_stop().await?)
     };
     tokio::select! {
@@ -99,6 +171,15 @@ async fn serve(
     eprintln!("{name}: stopping.");
     stop();
     running.await
+}
+
+// A development machine may have something else on the usual port.
+async fn listen(args: &GatewayArgs) -> Result<tokio::net::TcpListener> {
+    let address = args.address();
+    match gateway::listen(address).await {
+        Err(_) if address == DEFAULT_ADDRESS => gateway::listen(SocketAddr::new(address.ip(), 0)).await,
+        listener => listener,
+    }
 }
 
 // The worker's pollers need a moment to be known to the server. What is still wrong after that is for `handoff doctor` to say.
@@ -113,7 +194,16 @@ async fn wait_until_healthy(config: &Config) {
     }
 }
 
-fn announce(name: &str, config: &Config, server: &TemporalServer, worker: &str) -> Result<()> {
+/// Where everything is.
+struct Places<'a> {
+    server: &'a TemporalServer,
+    config: &'a Config,
+    gateway: Option<(SocketAddr, SecretString)>,
+    worker: String,
+}
+
+fn announce(name: &str, places: &Places<'_>) -> Result<()> {
+    let (server, config) = (places.server, places.config);
     let mut out = std::io::stdout().lock();
     writeln!(out, "{name} is up. Ctrl-C stops everything.")?;
     writeln!(out, "  Temporal     {}", server.address())?;
@@ -124,7 +214,11 @@ fn announce(name: &str, config: &Config, server: &TemporalServer, worker: &str) 
     if let KeySource::File(path) = &config.encryption {
         writeln!(out, "  Keys         {} (to look inside with Temporal's UI: handoff codec serve)", path.display())?;
     }
-    writeln!(out, "  Worker       {worker}")?;
+    writeln!(out, "  Worker       {}", places.worker)?;
+    if let Some((address, key)) = &places.gateway {
+        writeln!(out, "  Gateway      http://{address}/mcp")?;
+        writeln!(out, "  API key      {}  (of {PRINCIPAL})", key.expose_secret())?;
+    }
     if let Some(address) = config.metrics.address() {
         writeln!(out, "  Metrics      http://{address}/metrics")?;
     }
@@ -135,6 +229,10 @@ fn announce(name: &str, config: &Config, server: &TemporalServer, worker: &str) 
         // Other directories' shells need it, too.
         let path = path.canonicalize().unwrap_or_else(|_| path.clone());
         writeln!(out, "  export HANDOFF_ENCRYPTION_KEYS_FILE={}", path.display())?;
+    }
+    if let Some((address, key)) = &places.gateway {
+        writeln!(out, "  export HANDOFF_BUYER_URL=http://{address}/mcp")?;
+        writeln!(out, "  export HANDOFF_BUYER_API_KEY={}", key.expose_secret())?;
     }
     writeln!(out, "  handoff doctor")?;
     Ok(out.flush()?)

@@ -1,7 +1,10 @@
-//! The commands of a seller's binary: `dev`, `worker`, and those of `handoff`.
+//! The commands of a seller's binary: `dev`, `worker`, `gateway`, and those of `handoff`.
 
 mod dev;
+mod gateway;
 mod worker;
+
+pub(crate) use gateway::FrontDoor;
 
 use crate::WorkerSettings;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -24,6 +27,8 @@ struct Arguments {
     worker: worker::WorkerArgs,
     #[command(flatten)]
     telemetry: TelemetryArgs,
+    #[command(flatten)]
+    gateway: gateway::GatewayArgs,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
@@ -40,20 +45,22 @@ enum Command {
 }
 
 #[derive(Subcommand)]
-enum Own {
-    /// Starts an embedded Temporal server, the registry and a worker, and prints where they are.
+pub(crate) enum Own {
+    /// Starts an embedded Temporal server, the registry, a worker and a gateway, and prints where they are.
     Dev(dev::DevArgs),
     /// Polls Temporal and does the work, until it is told to stop.
     Worker,
+    /// Serves buyers' agents, until it is told to stop.
+    Gateway,
 }
 
 /// Runs the command on the command line.
-pub(crate) fn run(name: &str, handlers: Handlers, settings: WorkerSettings) -> ExitCode {
+pub(crate) fn run(name: &str, handlers: Handlers, settings: WorkerSettings, front: FrontDoor) -> ExitCode {
     // clap and the telemetry keep the name for as long as the process lives, and so does this process.
     let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
     let definition = definition(name, &settings);
     let matches = definition.clone().get_matches();
-    let Arguments { config, worker, telemetry, json, command } = match Arguments::from_arg_matches(&matches) {
+    let Arguments { config, worker, gateway, telemetry, json, command } = match Arguments::from_arg_matches(&matches) {
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
     };
@@ -63,7 +70,8 @@ pub(crate) fn run(name: &str, handlers: Handlers, settings: WorkerSettings) -> E
             return run_command(command, config, &telemetry, &CommandLine { definition, matches, json }).into();
         }
     };
-    match execute(name, command, config, worker, &telemetry, handlers, settings) {
+    let parts = Parts { handlers, settings, front };
+    match execute(name, command, config, worker, &gateway, &telemetry, parts) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{name}: {error:#}");
@@ -78,25 +86,33 @@ fn definition(name: &'static str, settings: &WorkerSettings) -> clap::Command {
     worker::WorkerArgs::with_defaults(command, settings)
 }
 
+/// What the seller's code gave.
+pub(crate) struct Parts {
+    handlers: Handlers,
+    settings: WorkerSettings,
+    front: FrontDoor,
+}
+
 fn execute(
     name: &'static str,
     command: Own,
     config: ConfigArgs,
     worker_args: worker::WorkerArgs,
+    gateway: &gateway::GatewayArgs,
     telemetry: &TelemetryArgs,
-    handlers: Handlers,
-    settings: WorkerSettings,
+    parts: Parts,
 ) -> anyhow::Result<()> {
     let mut config = handoff_client::Config::from(config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let format = Telemetry::format_for_stderr();
     let telemetry = runtime.block_on(async { Telemetry::start(telemetry, name, DEFAULT_FILTER, format) })?;
     let ended = runtime.block_on(async {
-        config.metrics = worker_args.start_metrics(matches!(command, Own::Dev(_)))?;
-        let settings = worker_args.apply(settings, &config)?;
+        config.metrics = worker_args.start_metrics(&command)?;
+        let settings = worker_args.apply(parts.settings.clone(), &config)?;
         match command {
-            Own::Dev(dev) => dev::run(name, dev, config, handlers, settings).await,
-            Own::Worker => worker::run(name, &config, handlers, settings).await,
+            Own::Dev(dev) => dev::run(name, dev, gateway, config, Parts { settings, ..parts }).await,
+            Own::Worker => worker::run(name, &config, parts.handlers, settings).await,
+            Own::Gateway => gateway::run(name, gateway, &config, parts.handlers, &parts.front).await,
         }
     });
     telemetry.stop();

@@ -77,12 +77,15 @@ pub(crate) struct WorkerArgs {
 
 impl WorkerArgs {
     /// Begins to measure, if anybody is to see it. Needs a Tokio runtime.
-    pub(crate) fn start_metrics(&self, on_any_port: bool) -> Result<Metrics> {
-        let any_port = on_any_port.then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        match self.metrics_address.or(any_port) {
-            Some(address) => Ok(Metrics::start(Some(address))?),
-            None => Ok(Metrics::off()),
-        }
+    pub(crate) fn start_metrics(&self, command: &super::Own) -> Result<Metrics> {
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Ok(match (self.metrics_address, command) {
+            (Some(address), _) => Metrics::start(Some(address))?,
+            (None, super::Own::Dev(_)) => Metrics::start(Some(any_port))?,
+            // Its own HTTP port has `/metrics`.
+            (None, super::Own::Gateway) => Metrics::start(None)?,
+            (None, super::Own::Worker) => Metrics::off(),
+        })
     }
 
     /// The command with what the seller's code set as its defaults. What can't be written exactly has none.

@@ -2,11 +2,14 @@
 
 mod create;
 mod ledger;
+mod show;
 mod update;
 
 pub use create::{CreateMediaBuy, create};
 pub(crate) use ledger::unreadable;
 pub use ledger::{Change, MediaBuy, Package, enter, enter_change, find, undo};
+pub(crate) use show::get_media_buys;
+pub use show::{GetMediaBuys, Page, Statuses};
 pub use update::{UpdateMediaBuy, update};
 
 use crate::{Acme, catalog, plan};

@@ -119,7 +119,7 @@ fn apply(origin: &Origin, media_buy: &MediaBuy, request: &UpdateMediaBuy) -> Res
     Ok((change, signature_needed))
 }
 
-fn total(packages: &[Package]) -> Value {
+pub(super) fn total(packages: &[Package]) -> Value {
     let running = packages.iter().filter(|package| !package.canceled);
     money(running.filter_map(|package| package.budget.as_ref()).map(amount).sum())
 }

@@ -1,0 +1,131 @@
+//! The front door's parts, and the way of one tool call through them.
+
+use crate::{
+    AccountResolver, Authenticator, GatewaySettings, Principal, RateLimit,
+    account::{self, Resolved},
+    contract::Contract,
+    engine::Engine,
+    tools::{self, Kind},
+};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
+use handoff_activities::Activities;
+use handoff_client::{CallError, Tasks};
+use handoff_proto::{
+    json,
+    limits::MAX_REQUEST_BYTES,
+    verbs,
+    wire::{self, AdcpError},
+};
+use handoff_telemetry::Metrics;
+use serde_json::Value;
+use std::{sync::Arc, time::Duration};
+
+/// What all requests share.
+pub(crate) struct Door {
+    pub(crate) name: String,
+    pub(crate) settings: GatewaySettings,
+    pub(crate) authenticator: Arc<dyn Authenticator>,
+    pub(crate) accounts: Arc<dyn AccountResolver>,
+    pub(crate) activities: Activities,
+    pub(crate) catalog: tools::Catalog,
+    pub(crate) capabilities: Value,
+    pub(crate) contract: Contract,
+    pub(crate) tasks: Tasks,
+    /// The longest wait before a buyer is answered `submitted`.
+    pub(crate) default_deadline: Duration,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) limiter: Limiter,
+    pub(crate) metrics: Metrics,
+}
+
+/// A tool's call, authenticated.
+pub(crate) struct ToolCall {
+    pub(crate) tool: String,
+    pub(crate) principal: Principal,
+    /// The arguments, as the buyer wrote them.
+    pub(crate) text: Arc<str>,
+    pub(crate) correlation_id: String,
+}
+
+/// A tool's answer, whole.
+pub(crate) struct ToolAnswer {
+    pub(crate) body: Value,
+    pub(crate) is_error: bool,
+}
+
+/// A call whose request was read.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) call: Arc<ToolCall>,
+    pub(crate) request: Arc<Value>,
+}
+
+impl Door {
+    /// Answers a call; `None`: there is no such tool.
+    pub(crate) async fn answer(self: &Arc<Self>, call: ToolCall) -> Option<ToolAnswer> {
+        let call = Arc::new(call);
+        let kind = self.catalog.kind(&call.tool)?;
+        let request = json::parse_object(call.text.as_bytes(), MAX_REQUEST_BYTES).map(Arc::new);
+        let context =
+            request.as_ref().ok().and_then(|request| request.get("context")).filter(|context| !context.is_null());
+        let answered = match &request {
+            Ok(request) => self.answer_read(kind, Asked { call: call.clone(), request: request.clone() }).await,
+            Err(error) => {
+                Err(AdcpError::correctable("INVALID_REQUEST", format!("The request can't be read: {error}.")).into())
+            }
+        };
+        Some(match answered {
+            Ok(body) => ToolAnswer { body: wire::with_context(body, context), is_error: false },
+            Err(error) => {
+                if let CallError::Infrastructure(error) = &error {
+                    tracing::error!(tool = call.tool, correlation_id = call.correlation_id, %error, "a call failed");
+                }
+                let body = wire::failed_body(verbs::find(&call.tool), &error.to_adcp());
+                ToolAnswer { body: wire::with_context(body, context), is_error: true }
+            }
+        })
+    }
+
+    async fn answer_read(self: &Arc<Self>, kind: Kind, asked: Asked) -> Result<Value, CallError> {
+        if let Some(error) = self.rate_limited(&asked.call.principal) {
+            return Err(error.into());
+        }
+        self.contract.check_request(&asked)?;
+        match kind {
+            Kind::Verb => tools::verb(self, &asked).await,
+            Kind::Plain => tools::plain(self, &asked).await,
+            Kind::TaskStatus => tools::task_status(self, &asked).await,
+            Kind::TaskList => tools::task_list(self, &asked).await,
+            Kind::Capabilities => Ok(tools::capabilities(self)),
+        }
+    }
+
+    /// Whose request it is.
+    pub(crate) async fn resolve(&self, asked: &Asked, account_required: bool) -> Result<Resolved, AdcpError> {
+        account::resolve(&*self.accounts, &asked.call.principal, &asked.request, account_required).await
+    }
+
+    /// The refusal of an agent that asks too often.
+    pub(crate) fn rate_limited(&self, principal: &Principal) -> Option<AdcpError> {
+        let seconds = self.limiter.check(principal)?;
+        Some(AdcpError::transient("RATE_LIMITED", "Too many requests.").retry_after(seconds))
+    }
+}
+
+/// Counts each agent's requests on this process.
+pub(crate) struct Limiter(Option<DefaultKeyedRateLimiter<String>>);
+
+impl Limiter {
+    pub(crate) fn new(limit: Option<RateLimit>) -> Self {
+        let quota = limit.map(|limit| Quota::per_second(limit.per_second).allow_burst(limit.burst));
+        Self(quota.map(RateLimiter::keyed))
+    }
+
+    /// How many seconds to wait, if there were too many.
+    fn check(&self, principal: &Principal) -> Option<u32> {
+        let limiter = self.0.as_ref()?;
+        let not_yet = limiter.check_key(&principal.name).err()?;
+        let wait = not_yet.wait_time_from(limiter.clock().now());
+        Some(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1))
+    }
+}

@@ -1,0 +1,30 @@
+//! HTTP: what is let in, how long it may take, and what is told about it.
+
+mod access_log;
+mod authenticate;
+mod body;
+mod health;
+pub(crate) mod jsonrpc;
+
+pub(crate) use access_log::CorrelationId;
+pub(crate) use body::Arguments;
+
+use crate::{door::Door, mcp};
+use axum::{Router, middleware, routing};
+use std::sync::Arc;
+
+/// Everything that is served.
+pub(crate) fn router(door: &Arc<Door>) -> Router {
+    // From the outside in: who calls, then what it says, then the protocol.
+    let mcp = Router::new()
+        .route_service("/mcp", mcp::service(door))
+        .layer(middleware::from_fn_with_state(door.clone(), body::read))
+        .layer(middleware::from_fn_with_state(door.clone(), authenticate::authenticate));
+    Router::new()
+        .route("/healthz", routing::get(health::alive))
+        .route("/readyz", routing::get(health::ready))
+        .route("/metrics", routing::get(health::metrics))
+        .with_state(door.clone())
+        .merge(mcp)
+        .layer(middleware::from_fn(access_log::log))
+}

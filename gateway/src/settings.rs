@@ -1,0 +1,62 @@
+//! How the front door behaves.
+
+use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
+
+/// How the front door behaves.
+#[derive(Clone, Debug)]
+pub struct GatewaySettings {
+    /// Where to listen; port 0 is any free one.
+    pub address: SocketAddr,
+    /// The `Host` headers that are answered: names, or names with a port. Empty: all of them, for where a proxy sees to it.
+    pub allowed_hosts: Vec<String>,
+    /// The largest HTTP body, in bytes.
+    pub max_body_bytes: usize,
+    /// How long a request's body may take to arrive.
+    pub body_timeout: Duration,
+    /// How long a plain tool may take before its caller is told to come back.
+    pub tool_timeout: Duration,
+    /// Requests a second of one agent on this process, and how many at once; none: as many as it likes.
+    pub rate_limit: Option<RateLimit>,
+    /// What is checked against the protocol's schemas.
+    pub strictness: Strictness,
+}
+
+/// A limit on the requests of one agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// In the long run.
+    pub per_second: NonZeroU32,
+    /// After a pause.
+    pub burst: NonZeroU32,
+}
+
+/// What happens to requests and answers that are not as the protocol's schemas say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strictness {
+    /// They are refused.
+    #[default]
+    Strict,
+    /// They pass, and the log says what is wrong.
+    Warn,
+    /// They are not looked at.
+    Off,
+}
+
+impl GatewaySettings {
+    /// The hosts of this machine itself.
+    pub const LOOPBACK_HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            allowed_hosts: Self::LOOPBACK_HOSTS.map(str::to_owned).to_vec(),
+            max_body_bytes: handoff_proto::limits::MAX_REQUEST_BYTES + 64 * 1024,
+            body_timeout: Duration::from_secs(10),
+            tool_timeout: Duration::from_secs(30),
+            rate_limit: None,
+            strictness: Strictness::Strict,
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `get_adcp_capabilities`: what was registered, over what the seller says about itself.
+
+use super::Catalog;
+use crate::{contract::Contract, door::Door};
+use handoff_activities::seller::Handlers;
+use handoff_proto::verbs;
+use serde_json::{Map, Value, json};
+use std::{collections::BTreeSet, time::Duration};
+
+/// The releases of the protocol that are spoken.
+pub(crate) const VERSIONS: [&str; 1] = ["3.2"];
+
+// The protocol's range.
+const SHORTEST_REPLAY: u64 = 3_600;
+const LONGEST_REPLAY: u64 = 604_800;
+
+/// The answer.
+pub(crate) fn capabilities(door: &Door) -> Value {
+    door.capabilities.clone()
+}
+
+/// Makes it, once.
+pub(crate) fn compose(handlers: &Handlers, catalog: &Catalog, contract: &Contract, replay_ttl: Duration) -> Value {
+    let protocols: BTreeSet<String> = catalog
+        .names()
+        .filter_map(|tool| {
+            verbs::find(tool).map(|verb| verb.protocol.to_owned()).or_else(|| contract.protocol_of(tool))
+        })
+        .map(|protocol| protocol.replace('-', "_"))
+        .filter(|protocol| PROTOCOLS.contains(&protocol.as_str()))
+        .collect();
+    let declared = handlers.capabilities();
+    let replay_ttl = replay_ttl.as_secs().clamp(SHORTEST_REPLAY, LONGEST_REPLAY);
+    let mut body = declared.as_object().cloned().unwrap_or_default();
+    body.insert("status".into(), "completed".into());
+    let mut adcp = object(body.get("adcp"));
+    adcp.insert("major_versions".into(), json!([3]));
+    adcp.insert("supported_versions".into(), json!(VERSIONS));
+    adcp.insert("idempotency".into(), json!({"supported": true, "replay_ttl_seconds": replay_ttl}));
+    body.insert("adcp".into(), Value::Object(adcp));
+    body.insert("supported_protocols".into(), json!(protocols));
+    Value::Object(body)
+}
+
+const PROTOCOLS: [&str; 7] =
+    ["brand", "creative", "governance", "measurement", "media_buy", "signals", "sponsored_intelligence"];
+
+fn object(value: Option<&Value>) -> Map<String, Value> {
+    value.and_then(Value::as_object).cloned().unwrap_or_default()
+}

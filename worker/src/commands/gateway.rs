@@ -1,0 +1,199 @@
+//! The command `gateway`: the buyers' front door.
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use handoff_activities::seller::Handlers;
+use handoff_client::{ApiKeys, Config, Environment, duration};
+use handoff_gateway::{
+    AccountResolver, AnyAccount, ApiKeyAuthenticator, Authenticator, ConfiguredAccounts, Gateway, GatewayParts,
+    GatewaySettings, RateLimit,
+};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+
+/// What the seller's code brings to the front door; what is absent is shipped.
+#[derive(Clone, Default)]
+pub(crate) struct FrontDoor {
+    pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
+    pub(crate) accounts: Option<Arc<dyn AccountResolver>>,
+}
+
+/// How the front door behaves
+#[derive(Args, Clone, Debug)]
+pub(crate) struct GatewayArgs {
+    /// Where buyers connect; port 0 is any free one
+    #[arg(
+        long,
+        env = "HANDOFF_GATEWAY_ADDRESS",
+        default_value = "127.0.0.1:8080",
+        value_name = "IP:PORT",
+        global = true,
+        help_heading = "Gateway"
+    )]
+    gateway_address: SocketAddr,
+    /// Host names that are answered, beside this machine's own and the public URL's; * is all, as is none where the address is not
+    /// this machine's alone
+    #[arg(
+        long,
+        env = "HANDOFF_ALLOWED_HOSTS",
+        value_delimiter = ',',
+        value_name = "HOST",
+        global = true,
+        help_heading = "Gateway"
+    )]
+    allowed_hosts: Vec<String>,
+    /// File with the hashed API keys of buyers' agents, one a line; `handoff api-key generate` makes them
+    #[arg(long, env = "HANDOFF_API_KEYS_FILE", value_name = "FILE", global = true, help_heading = "Gateway")]
+    api_keys_file: Option<PathBuf>,
+    /// TOML file with the seller's accounts; without one, in development, every account exists
+    #[arg(long, env = "HANDOFF_ACCOUNTS_FILE", value_name = "FILE", global = true, help_heading = "Gateway")]
+    accounts_file: Option<PathBuf>,
+    /// Requests a second of one agent on this process; 0 is any number
+    #[arg(
+        long,
+        env = "HANDOFF_RATE_LIMIT",
+        default_value = "100",
+        value_name = "NUMBER",
+        global = true,
+        help_heading = "Gateway"
+    )]
+    rate_limit: u32,
+    /// Requests of one agent at once, after a pause
+    #[arg(
+        long,
+        env = "HANDOFF_RATE_BURST",
+        default_value = "500",
+        value_name = "NUMBER",
+        global = true,
+        help_heading = "Gateway"
+    )]
+    rate_burst: NonZeroU32,
+    /// How long a plain tool may take before its caller is told to come back
+    #[arg(long, env = "HANDOFF_TOOL_TIMEOUT", default_value = "30s", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Gateway")]
+    tool_timeout: Duration,
+    /// How long a request's body may take to arrive
+    #[arg(long, env = "HANDOFF_BODY_TIMEOUT", default_value = "10s", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Gateway")]
+    body_timeout: Duration,
+}
+
+impl GatewayArgs {
+    /// Where the front door is to be.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.gateway_address
+    }
+
+    fn settings(&self, config: &Config) -> Result<GatewaySettings> {
+        for (name, value) in [("HANDOFF_TOOL_TIMEOUT", self.tool_timeout), ("HANDOFF_BODY_TIMEOUT", self.body_timeout)]
+        {
+            if value.is_zero() {
+                bail!("{name} must be longer than zero");
+            }
+        }
+        let mut settings = GatewaySettings {
+            address: self.gateway_address,
+            tool_timeout: self.tool_timeout,
+            body_timeout: self.body_timeout,
+            rate_limit: NonZeroU32::new(self.rate_limit)
+                .map(|per_second| RateLimit { per_second, burst: self.rate_burst.max(per_second) }),
+            ..GatewaySettings::default()
+        };
+        // The check keeps web pages from reaching a server on their reader's own machine.
+        let public = !self.gateway_address.ip().is_loopback() && self.allowed_hosts.is_empty();
+        if public || self.allowed_hosts.iter().any(|host| host == "*") {
+            settings.allowed_hosts.clear();
+        } else {
+            settings.allowed_hosts.extend(self.allowed_hosts.iter().cloned());
+            settings.allowed_hosts.extend(config.public_host());
+        }
+        Ok(settings)
+    }
+
+    fn authenticator(&self, front: &FrontDoor, development: Option<&ApiKeys>) -> Result<Arc<dyn Authenticator>> {
+        if let Some(authenticator) = &front.authenticator {
+            return Ok(authenticator.clone());
+        }
+        let mut keys = match &self.api_keys_file {
+            Some(file) => ApiKeys::read(file)?,
+            None => ApiKeys::default(),
+        };
+        keys.extend(development);
+        if keys.is_empty() {
+            bail!("nobody could call: set HANDOFF_API_KEYS_FILE to a file with lines of `handoff api-key generate`");
+        }
+        Ok(Arc::new(ApiKeyAuthenticator::new(keys)))
+    }
+
+    fn accounts(&self, front: &FrontDoor, config: &Config) -> Result<Arc<dyn AccountResolver>> {
+        Ok(match (&front.accounts, &self.accounts_file) {
+            (Some(accounts), _) => accounts.clone(),
+            (None, Some(file)) => Arc::new(ConfiguredAccounts::read(file)?),
+            (None, None) if config.environment == Environment::Production => {
+                bail!(
+                    "HANDOFF_ENV=production refuses that every agent may use every account: set HANDOFF_ACCOUNTS_FILE"
+                )
+            }
+            (None, None) => Arc::new(AnyAccount),
+        })
+    }
+}
+
+/// The front door, ready to be served.
+pub(crate) async fn open(
+    name: &str,
+    args: &GatewayArgs,
+    config: &Config,
+    handlers: Handlers,
+    front: &FrontDoor,
+    development: Option<&ApiKeys>,
+) -> Result<Gateway> {
+    let settings = args.settings(config)?;
+    let authenticator = args.authenticator(front, development)?;
+    let accounts = args.accounts(front, config)?;
+    let registry = handoff_store::connect(&config.registry_url, config.registry_options()?)
+        .await
+        .with_context(|| format!("the registry {} can't be opened", config.redacted_registry_url()))?;
+    Ok(Gateway::new(GatewayParts {
+        name: name.to_owned(),
+        config: config.clone(),
+        registry,
+        handlers,
+        authenticator,
+        accounts,
+        schemas: None,
+        settings,
+    }))
+}
+
+/// Listens where it is told to.
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("HANDOFF_GATEWAY_ADDRESS {address} can't be listened on"))
+}
+
+pub(crate) async fn run(
+    name: &str,
+    args: &GatewayArgs,
+    config: &Config,
+    handlers: Handlers,
+    front: &FrontDoor,
+) -> Result<()> {
+    config.check()?;
+    let gateway = open(name, args, config, handlers, front, None).await?;
+    let listener = listen(args.address()).await?;
+    eprintln!(
+        "{name}: gateway at http://{}/mcp, registry {}. Stop it with Ctrl-C or SIGTERM.",
+        listener.local_addr()?,
+        config.redacted_registry_url()
+    );
+    let (told, stop) = tokio::sync::oneshot::channel::<()>();
+    let serving = gateway.serve(listener, async {
+        let _ = stop.await;
+    });
+    tokio::pin!(serving);
+    tokio::select! {
+        ended = &mut serving => return Ok(ended?),
+        told = super::told_to_stop() => told?,
+    }
+    eprintln!("{name}: stopping; what was begun is finished.");
+    let _ = told.send(());
+    Ok(serving.await?)
+}
