@@ -60,11 +60,14 @@ impl Environment {
         self.doctor().await.1.into_iter().find(|check| check["name"] == name)
     }
 
-    /// Does what doctor says.
+    /// Does what doctor says. The parts of a server learn of a new namespace one after the other, so it may take a few tries.
     async fn mend(&self, check: &Value) {
         let command = check["mend"].as_str().unwrap();
-        let done = self.run("bash", &["-euc", command]).await;
-        assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+        eventually(command, || async {
+            let done = self.run("bash", &["-euc", command]).await;
+            done.status.success().then_some(())
+        })
+        .await;
     }
 }
 
