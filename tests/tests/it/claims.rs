@@ -26,7 +26,7 @@ const REGULAR_VERB: &str = "create_media_buy";
 const KEYED_VERBS: [&str; 3] = [REGULAR_VERB, QUICK_VERB, "sync_creatives"];
 // The budget of a call by an impatient client, and what a busy machine may add to it.
 const PATIENCE: Duration = Duration::from_secs(2);
-const SLACK: Duration = Duration::from_secs(20);
+const SLACK: Duration = Duration::from_secs(3);
 
 on_both_databases! {
     async fn the_same_request_in_flight_attaches(world: World) {
