@@ -43,6 +43,8 @@ pub(crate) struct FakeRegistry {
     pub(crate) claims: Mutex<VecDeque<Result<Claim>>>,
     pub(crate) views: Mutex<VecDeque<Result<ClaimView>>>,
     pub(crate) tasks: Mutex<VecDeque<Option<TaskRecord>>>,
+    /// How many times yet the connection breaks when a task is read.
+    pub(crate) breaks: Mutex<usize>,
     pub(crate) standing: Mutex<Standing>,
     pub(crate) unfinished: Mutex<Vec<Observation>>,
     pub(crate) reconciled: Mutex<Vec<String>>,
@@ -81,6 +83,11 @@ impl Registry for FakeRegistry {
     }
 
     async fn get(&self, _: &Viewer, _: &str, _: bool) -> Result<Option<TaskRecord>> {
+        let mut breaks = self.breaks.lock().unwrap();
+        if *breaks > 0 {
+            *breaks -= 1;
+            return Err(RegistryError::Unavailable("the connection is lost".into()));
+        }
         let mut tasks = self.tasks.lock().unwrap();
         if tasks.len() > 1 { Ok(tasks.pop_front().flatten()) } else { Ok(tasks.front().cloned().flatten()) }
     }

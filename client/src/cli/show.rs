@@ -5,7 +5,7 @@ use chrono::SecondsFormat;
 use handoff_proto::{
     convert::to_datetime,
     v1::{self, HistoryEntry, ProtoTimestamp, TaskRecord},
-    wire::{GetTaskStatusRequest, task_status_body},
+    wire::{GetTaskStatusRequest, TaskStatus, task_status_body},
 };
 use serde_json::{Map, Value, json};
 
@@ -36,7 +36,7 @@ pub(super) fn task_text(task: &TaskRecord) -> String {
         ("task", reference.task_id.clone()),
         ("verb", reference.verb.clone()),
         ("status", task.status.clone()),
-        ("progress", progress(task.progress.as_ref())),
+        ("progress", progress(task)),
         ("error", error),
         ("account", reference.scope.clone()),
         ("principal", reference.principal.clone()),
@@ -86,9 +86,10 @@ pub(super) fn settlement_json(settlement: &v1::Settlement) -> Value {
     Value::Object(fields)
 }
 
-/// Progress on one line.
-pub(super) fn progress(progress: Option<&v1::Progress>) -> String {
-    let Some(progress) = progress else { return String::new() };
+/// Progress on one line; of a task that has ended, nothing: what was reported last says no more about it.
+pub(super) fn progress(task: &TaskRecord) -> String {
+    let ended = task.status.parse::<TaskStatus>().is_ok_and(TaskStatus::is_terminal);
+    let Some(progress) = task.progress.as_ref().filter(|_| !ended) else { return String::new() };
     let mut parts = Vec::new();
     if let Some(percentage) = progress.percentage {
         parts.push(format!("{percentage} %"));

@@ -62,7 +62,7 @@ pub(super) async fn list(args: ListArgs, tasks: &Tasks, output: &Output) -> Resu
         let rows = page.tasks.iter().map(|task| {
             let reference = task.task.clone().unwrap_or_default();
             let created = show::time(task.created_at.as_ref());
-            let progress = show::progress(task.progress.as_ref());
+            let progress = show::progress(task);
             [
                 reference.task_id,
                 reference.verb,
@@ -92,7 +92,7 @@ pub(super) async fn watch(args: TaskArgs, tasks: &Tasks, output: &Output) -> Res
         let task = task?;
         output.item(&show::task_json(&task, false), || {
             let when = show::time(task.updated_at.as_ref());
-            format!("{when}  {:<14}  {}", task.status, show::progress(task.progress.as_ref())).trim_end().to_owned()
+            format!("{when}  {:<14}  {}", task.status, show::progress(&task)).trim_end().to_owned()
         });
         last = Some(task);
     }

@@ -12,11 +12,14 @@ use handoff_proto::{
     wire::TaskStatus,
 };
 use handoff_store::Viewer;
-use tokio::time::Instant;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
 use tracing::{Instrument, Span, field::Empty};
 
 // It becomes an update id.
 const MAX_DECISION_ID_BYTES: usize = 255;
+// A connection to the registry that breaks is replaced at once; a registry that is away longer is for the caller to wait for.
+const REGISTRY_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(500)];
 
 /// What became of a decision.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,25 +104,39 @@ impl Handoff {
         if matches!(viewer, Viewer::Buyer { .. }) {
             return Ok(Resolved::NotFound);
         }
+        let mut pauses = REGISTRY_PAUSES.into_iter();
+        loop {
+            // The decision's id makes it the same one each time.
+            match self.resolve_once(viewer, task_id, &completion).await {
+                Err(Error::Registry(error)) if error.is_transient() => match pauses.next() {
+                    Some(pause) => sleep(pause).await,
+                    None => return Err(error.into()),
+                },
+                resolved => return resolved,
+            }
+        }
+    }
+
+    async fn resolve_once(&self, viewer: &Viewer, task_id: &str, completion: &Completion) -> Result<Resolved, Error> {
         let Some(task) = self.registry().find(viewer, task_id).await? else { return Ok(Resolved::NotFound) };
         // What somebody typed as an id is none until it is found.
         let span = Span::current();
         span.record("task_id", &task.task_id).record("scope", &task.scope).record("verb", &task.verb);
         span.record("workflow_id", task.workflow_id());
         if let Some(recorded) = self.settlement(viewer, task_id).await? {
-            return Ok(verdict(recorded, &completion));
+            return Ok(verdict(recorded, completion));
         }
-        match self.deliver(&task, &completion).await? {
+        match self.deliver(&task, completion).await? {
             // The run knows the end without its result; the registry has it whole.
             Delivery::Settled(recorded) => {
-                Ok(verdict(self.settlement(viewer, task_id).await?.unwrap_or(*recorded), &completion))
+                Ok(verdict(self.settlement(viewer, task_id).await?.unwrap_or(*recorded), completion))
             }
             Delivery::Refused(message) => match self.settlement(viewer, task_id).await? {
-                Some(recorded) => Ok(verdict(recorded, &completion)),
+                Some(recorded) => Ok(verdict(recorded, completion)),
                 None => Ok(Resolved::Invalid { message }),
             },
-            Delivery::Recorded => Ok(Resolved::Recorded { decision_id: completion.decision_id }),
-            Delivery::RunGone => self.without_run(&task, &completion).await,
+            Delivery::Recorded => Ok(Resolved::Recorded { decision_id: completion.decision_id.clone() }),
+            Delivery::RunGone => self.without_run(&task, completion).await,
         }
     }
 

@@ -44,6 +44,19 @@ async fn a_live_run_settles_the_decision() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_broken_connection_to_the_registry_is_not_the_reviewers_problem() {
+    for (breaks, taken) in [(2, true), (3, false)] {
+        let registry = FakeRegistry { breaks: breaks.into(), ..FakeRegistry::default() };
+        let (handoff, _, calls) = fake_handoff(registry, |_, _| resolution(&accepted())).await;
+        match handoff.resolve(&Viewer::Operator, "t", complete()).await {
+            Ok(resolved) => assert!(taken && matches!(resolved, Resolved::Accepted { .. }), "{breaks}: {resolved:?}"),
+            Err(error) => assert!(!taken && error.is_transient(), "{breaks}: {error}"),
+        }
+        assert_eq!(count(&calls, UPDATE), usize::from(taken));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_worker_the_decision_is_recorded() {
     let silent = |name: &str, _| match name {
         SIGNAL => Say::Message(vec![]),

@@ -46,7 +46,7 @@ async fn start(directory: &Path) -> Dev {
         if let Some(url) = line.strip_prefix("Metrics") {
             metrics = Some(url.trim().to_owned());
         }
-        if line == "handoff doctor" {
+        if line.ends_with("acme-seller doctor") {
             break;
         }
     }

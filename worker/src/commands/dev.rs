@@ -204,6 +204,8 @@ struct Places<'a> {
 
 fn announce(name: &str, places: &Places<'_>) -> Result<()> {
     let (server, config) = (places.server, places.config);
+    // As this process was called: the seller's binary has all commands of `handoff`, which may not be on the reader's PATH.
+    let program = std::env::args().next().unwrap_or_else(|| name.to_owned());
     let mut out = std::io::stdout().lock();
     writeln!(out, "{name} is up. Ctrl-C stops everything.")?;
     writeln!(out, "  Temporal     {}", server.address())?;
@@ -212,7 +214,7 @@ fn announce(name: &str, places: &Places<'_>) -> Result<()> {
     }
     writeln!(out, "  Registry     {}", config.redacted_registry_url())?;
     if let KeySource::File(path) = &config.encryption {
-        writeln!(out, "  Keys         {} (to look inside with Temporal's UI: handoff codec serve)", path.display())?;
+        writeln!(out, "  Keys         {} (to look inside with Temporal's UI: {program} codec serve)", path.display())?;
     }
     writeln!(out, "  Worker       {}", places.worker)?;
     if let Some((address, key)) = &places.gateway {
@@ -234,6 +236,6 @@ fn announce(name: &str, places: &Places<'_>) -> Result<()> {
         writeln!(out, "  export HANDOFF_BUYER_URL=http://{address}/mcp")?;
         writeln!(out, "  export HANDOFF_BUYER_API_KEY={}", key.expose_secret())?;
     }
-    writeln!(out, "  handoff doctor")?;
+    writeln!(out, "  {program} doctor")?;
     Ok(out.flush()?)
 }
