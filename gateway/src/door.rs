@@ -6,6 +6,7 @@ use crate::{
     contract::Contract,
     engine::Engine,
     tools::{self, Kind},
+    version,
 };
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use handoff_activities::Activities;
@@ -75,13 +76,13 @@ impl Door {
             }
         };
         Some(match answered {
-            Ok(body) => ToolAnswer { body: wire::with_context(body, context), is_error: false },
+            Ok(body) => ToolAnswer { body: told(&call.tool, body, context), is_error: false },
             Err(error) => {
                 if let CallError::Infrastructure(error) = &error {
                     tracing::error!(tool = call.tool, correlation_id = call.correlation_id, %error, "a call failed");
                 }
                 let body = wire::failed_body(verbs::find(&call.tool), &error.to_adcp());
-                ToolAnswer { body: wire::with_context(body, context), is_error: true }
+                ToolAnswer { body: told(&call.tool, body, context), is_error: true }
             }
         })
     }
@@ -90,6 +91,7 @@ impl Door {
         if let Some(error) = self.rate_limited(&asked.call.principal) {
             return Err(error.into());
         }
+        version::check(&asked.request)?;
         self.contract.check_request(&asked)?;
         match kind {
             Kind::Verb => tools::verb(self, &asked).await,
@@ -110,6 +112,11 @@ impl Door {
         let seconds = self.limiter.check(principal)?;
         Some(AdcpError::transient("RATE_LIMITED", "Too many requests.").retry_after(seconds))
     }
+}
+
+// What no recorded answer holds: its release, and this request's context.
+fn told(tool: &str, body: Value, context: Option<&Value>) -> Value {
+    wire::with_context(version::stamp(tool, body), context)
 }
 
 /// Counts each agent's requests on this process.

@@ -21,6 +21,7 @@ mod json_check;
 mod mcp;
 mod settings;
 mod tools;
+mod version;
 
 pub use account::{
     Account, AccountRef, AccountResolver, AccountsFileError, AnyAccount, ConfiguredAccounts, NaturalKey,

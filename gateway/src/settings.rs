@@ -7,7 +7,8 @@ use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 pub struct GatewaySettings {
     /// Where to listen; port 0 is any free one.
     pub address: SocketAddr,
-    /// The `Host` headers that are answered: names, or names with a port. Empty: all of them, for where a proxy sees to it.
+    /// The `Host` headers that are answered: names, or names with a port. Web pages of other hosts are not, either. Empty: all of
+    /// them, for where a proxy sees to it.
     pub allowed_hosts: Vec<String>,
     /// The largest HTTP body, in bytes.
     pub max_body_bytes: usize,

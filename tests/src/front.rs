@@ -1,6 +1,6 @@
 //! Acme's front door and workers as processes, and callers that speak JSON-RPC to the letter.
 
-use crate::{Process, World, binary};
+use crate::{Process, Scrape, World, binary};
 use anyhow::{Context, Result};
 use handoff_client::hash_line;
 use serde_json::{Value, json};
@@ -208,16 +208,43 @@ impl Front {
         Told { body, is_error: result["isError"] == true }
     }
 
+    /// What the process measured.
+    pub async fn scrape(&self) -> Scrape {
+        let text = self.get("/metrics").send().await.expect("an answer").text().await.expect("text");
+        Scrape::parse(&text).expect("metrics")
+    }
+
+    /// Panics unless the process lives, and saw nothing that it did not expect.
+    pub async fn assert_unharmed(&mut self) {
+        assert_eq!(self.child.try_wait().expect("a process"), None, "the front door is gone");
+        assert_eq!(self.get("/healthz").send().await.expect("an answer").status(), 200);
+        let log = self.log.lock().expect("a log").clone();
+        // The library takes a client that hung up for an error of its own.
+        let ours = log.lines().filter(|line| !line.contains("\"target\":\"rmcp::"));
+        let bad: Vec<&str> = ours.filter(|line| line.contains("panicked") || line.contains("ERROR")).collect();
+        assert!(bad.is_empty(), "{bad:#?}");
+    }
+
     /// SIGKILL.
     pub async fn kill(&mut self) -> Result<()> {
         Ok(self.child.kill().await?)
     }
 }
 
+const REQUESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/acme-seller/requests/");
+
+/// The names of Acme's examples, each of which begins with its tool's.
+pub fn acme_examples() -> Vec<String> {
+    let files = std::fs::read_dir(REQUESTS).expect("the examples");
+    let names = files.filter_map(|file| file.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter_map(|name| Some(name.strip_suffix(".json")?.to_owned())).collect();
+    names.sort();
+    names
+}
+
 /// A request of Acme's examples, with a fresh key.
 pub fn acme_request(name: &str) -> Value {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/acme-seller/requests/");
-    let text = std::fs::read_to_string(format!("{path}{name}.json")).expect("an example");
+    let text = std::fs::read_to_string(format!("{REQUESTS}{name}.json")).expect("an example");
     let mut request: Value = serde_json::from_str(&text).expect("JSON");
     request["idempotency_key"] = json!(crate::fresh_key());
     request

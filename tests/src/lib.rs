@@ -1,11 +1,13 @@
 //! What the integration tests stand on: real Temporal servers, real databases, real worker processes, and waiting for
 //! conditions instead of sleeping.
 
+pub mod answer;
 mod collector;
 mod counts;
 mod database;
 pub mod decision;
 pub mod front;
+pub mod fuzz;
 mod inprocess;
 pub mod lab;
 mod process;

@@ -1,7 +1,7 @@
 //! AdCP's own JSON schemas, where `make test` has unpacked them.
 
 use anyhow::{Context, Result};
-use jsonschema::{Retrieve, Uri};
+use jsonschema::{Retrieve, Uri, Validator};
 use serde_json::Value;
 use std::{error::Error, fs, path::PathBuf};
 
@@ -23,15 +23,21 @@ impl Schemas {
 
     /// Panics unless the value is valid against the schema at this path, for example `core/error.json`.
     pub fn check(&self, path: &str, value: &Value) {
-        let schema = self.read(path).unwrap_or_else(|error| panic!("{path}: {error:#}"));
-        let options = jsonschema::options().with_retriever(self.clone());
-        let validator = options.build(&schema).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let validator = self.validator(path);
         let problems: Vec<String> =
             validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
         assert!(problems.is_empty(), "{path}: {problems:#?}\n{value:#}");
     }
 
-    fn read(&self, path: &str) -> Result<Value> {
+    /// The schema at this path, ready to validate.
+    pub fn validator(&self, path: &str) -> Validator {
+        let schema = self.read(path).unwrap_or_else(|error| panic!("{path}: {error:#}"));
+        let options = jsonschema::options().with_retriever(self.clone());
+        options.build(&schema).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// The file at this path.
+    pub fn read(&self, path: &str) -> Result<Value> {
         let path = self.directory.join(path);
         let text = fs::read(&path).with_context(|| path.display().to_string())?;
         Ok(serde_json::from_slice(&text)?)

@@ -66,6 +66,15 @@ impl Scrape {
         self.samples.iter().filter(has).map(|sample| sample.value).sum()
     }
 
+    /// A metric's samples, summed up by one of its labels.
+    pub fn by(&self, name: &str, label: &str) -> BTreeMap<String, f64> {
+        let mut sums = BTreeMap::new();
+        for sample in self.samples.iter().filter(|sample| sample.name == name) {
+            *sums.entry(sample.labels.get(label).cloned().unwrap_or_default()).or_default() += sample.value;
+        }
+        sums
+    }
+
     /// Is there a sample of this metric?
     pub fn has(&self, name: &str) -> bool {
         let suffixed = |sample: &Sample| sample.name.strip_prefix(name).is_some_and(|rest| rest == "_count");
@@ -119,6 +128,7 @@ mod tests {
             # HELP h_seconds H.\n# TYPE h_seconds histogram\nh_seconds_bucket{le=\"+Inf\"} 1\nh_seconds_sum 0.5\n";
         let scrape = Scrape::parse(text).unwrap();
         assert_eq!(scrape.value("a_total", &[]), 5.0);
+        assert_eq!(scrape.by("a_total", "x"), BTreeMap::from([("1".into(), 2.0), ("2".into(), 3.0)]));
         assert_eq!(scrape.value("a_total", &[("y", "a\"\\,\n}")]), 2.0);
         assert_eq!(scrape.value("h_seconds_bucket", &[("le", "+Inf")]), 1.0);
         for bad in [

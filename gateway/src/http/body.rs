@@ -13,7 +13,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use std::{sync::Arc, time::Duration};
 
 const JSON: &str = "application/json";
@@ -31,11 +31,15 @@ pub(crate) struct Arguments(pub(crate) Arc<str>);
 
 pub(super) async fn read(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
     if request.method() != Method::POST {
-        return as_json(next.run(request).await).await;
+        return as_json(next.run(request).await, Value::Null).await;
     }
     let (mut parts, body) = request.into_parts();
     if !is_json(&parts.headers) {
         let message = "The content type must be application/json.";
+        return invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST, Value::Null, message);
+    }
+    if is_encoded(&parts.headers) {
+        let message = "A body with a content encoding is not understood.";
         return invalid(StatusCode::UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST, Value::Null, message);
     }
     if !accepts_json(&parts.headers) {
@@ -46,8 +50,8 @@ pub(super) async fn read(State(door): State<Arc<Door>>, request: Request, next: 
         Ok(bytes) => bytes,
         Err(response) => return response,
     };
-    let call = match understand(&bytes) {
-        Ok(call) => call,
+    let (id, call) = match understand(&bytes) {
+        Ok(understood) => understood,
         Err(response) => return response,
     };
     let mut tool = None;
@@ -60,12 +64,12 @@ pub(super) async fn read(State(door): State<Arc<Door>>, request: Request, next: 
         None => {
             if let Some(error) = parts.extensions.get::<Principal>().and_then(|principal| door.rate_limited(principal))
             {
-                return jsonrpc::refuse(StatusCode::TOO_MANY_REQUESTS, RATE_LIMITED, Value::Null, &error);
+                return jsonrpc::refuse(StatusCode::TOO_MANY_REQUESTS, RATE_LIMITED, id, &error);
             }
         }
     }
     parts.headers.insert(header::ACCEPT, ACCEPT);
-    let mut response = as_json(next.run(Request::from_parts(parts, Body::from(bytes))).await).await;
+    let mut response = as_json(next.run(Request::from_parts(parts, Body::from(bytes))).await, id).await;
     response.extensions_mut().insert(Told { tool, principal: None });
     response
 }
@@ -112,10 +116,10 @@ fn is_limit(error: &axum::Error) -> bool {
     false
 }
 
-/// The tool's call in the message, if it is one; a response, if the message is none.
+/// The message's id, and the tool's call in it, if it is one; a response, if the message is none.
 // The response is made once for a message that is refused.
 #[allow(clippy::result_large_err)]
-fn understand(bytes: &[u8]) -> Result<Option<Call>, Response> {
+fn understand(bytes: &[u8]) -> Result<(Value, Option<Call>), Response> {
     let bad = StatusCode::BAD_REQUEST;
     let text =
         std::str::from_utf8(bytes).map_err(|_| invalid(bad, PARSE_ERROR, Value::Null, "The body is not UTF-8."))?;
@@ -134,13 +138,16 @@ fn understand(bytes: &[u8]) -> Result<Option<Call>, Response> {
         return Err(invalid(bad, INVALID_REQUEST, id, "jsonrpc must be \"2.0\"."));
     }
     let Some(method) = message.method() else {
-        return Err(invalid(bad, INVALID_REQUEST, id, "method must be a string."));
+        return Err(invalid(bad, INVALID_REQUEST, id, "method must be the name of one."));
     };
     if message.id.is_some() && id.is_null() {
-        return Err(invalid(bad, INVALID_REQUEST, id, "id must be a string or a number."));
+        return Err(invalid(bad, INVALID_REQUEST, id, "id must be a string or an integer."));
+    }
+    if message.params.is_some_and(|params| !is_object(params)) {
+        return Err(invalid(bad, INVALID_PARAMS, id, "params must be an object."));
     }
     if method != "tools/call" || message.id.is_none() {
-        return Ok(None);
+        return Ok((id, None));
     }
     let params = message.params.and_then(|params| serde_json::from_str::<ToolParams<'_>>(params.get()).ok());
     let Some(params) = params else {
@@ -154,7 +161,18 @@ fn understand(bytes: &[u8]) -> Result<Option<Call>, Response> {
         Some(object) if object.starts_with('{') => object,
         Some(_) => return Err(invalid(bad, INVALID_PARAMS, id, "params.arguments must be an object.")),
     };
-    Ok(Some(Call { name, arguments: Arguments(arguments.into()) }))
+    Ok((id, Some(Call { name, arguments: Arguments(arguments.into()) })))
+}
+
+fn is_object(raw: &RawValue) -> bool {
+    raw.get().starts_with('{')
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -177,7 +195,7 @@ fn accepts_json(headers: &HeaderMap) -> bool {
 }
 
 // What the library refuses on its own account it refuses in plain text.
-async fn as_json(response: Response) -> Response {
+async fn as_json(response: Response, id: Value) -> Response {
     let status = response.status();
     let is_json =
         response.headers().get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(JSON.as_bytes()));
@@ -185,9 +203,13 @@ async fn as_json(response: Response) -> Response {
         return response;
     }
     let (parts, body) = response.into_parts();
+    // It is JSON, and of the right type: only this message of MCP is not known.
+    if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        return invalid(StatusCode::BAD_REQUEST, INVALID_REQUEST, id, "The message is none of MCP's.");
+    }
     let told = body::to_bytes(body, MAX_TOLD_BYTES).await.unwrap_or_default();
     let told = String::from_utf8_lossy(&told).into_owned();
-    let mut refused = invalid(status, INVALID_REQUEST, Value::Null, told);
+    let mut refused = invalid(status, INVALID_REQUEST, id, told);
     for name in [header::ALLOW] {
         if let Some(value) = parts.headers.get(&name) {
             refused.headers_mut().insert(name, value.clone());

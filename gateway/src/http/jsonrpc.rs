@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use handoff_proto::wire::AdcpError;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json, value::RawValue};
 
 pub(crate) const PARSE_ERROR: i32 = -32700;
@@ -17,16 +17,16 @@ pub(crate) const RATE_LIMITED: i32 = -32029;
 pub(crate) const AUTH_MISSING: i32 = -32028;
 pub(crate) const SERVICE_UNAVAILABLE: i32 = -32027;
 
-/// A message, as far as it is looked at here.
+/// A message, as far as it is looked at here. A field that is null is there.
 #[derive(Deserialize)]
 pub(crate) struct Message<'a> {
     #[serde(borrow)]
     pub(crate) jsonrpc: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "present")]
     pub(crate) id: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(crate) method: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "present")]
     pub(crate) params: Option<&'a RawValue>,
 }
 
@@ -40,15 +40,20 @@ pub(crate) struct ToolParams<'a> {
 }
 
 impl Message<'_> {
-    /// The id, if it is one.
+    /// The id, if it is one that MCP has.
     pub(crate) fn id(&self) -> Value {
         let id = self.id.and_then(|id| serde_json::from_str(id.get()).ok());
-        id.filter(|id: &Value| id.is_string() || id.is_number()).unwrap_or(Value::Null)
+        id.filter(|id: &Value| id.is_string() || id.is_i64()).unwrap_or(Value::Null)
     }
 
+    /// The method, if there is one.
     pub(crate) fn method(&self) -> Option<String> {
-        text(self.method?)
+        text(self.method?).filter(|method| !method.is_empty())
     }
+}
+
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(reader: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(reader).map(Some)
 }
 
 pub(crate) fn text(raw: &RawValue) -> Option<String> {

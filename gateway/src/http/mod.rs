@@ -5,6 +5,7 @@ mod authenticate;
 mod body;
 mod health;
 pub(crate) mod jsonrpc;
+mod nowhere;
 
 pub(crate) use access_log::CorrelationId;
 pub(crate) use body::Arguments;
@@ -18,6 +19,7 @@ pub(crate) fn router(door: &Arc<Door>) -> Router {
     // From the outside in: who calls, then what it says, then the protocol.
     let mcp = Router::new()
         .route_service("/mcp", mcp::service(door))
+        .route_service("/mcp/", mcp::service(door))
         .layer(middleware::from_fn_with_state(door.clone(), body::read))
         .layer(middleware::from_fn_with_state(door.clone(), authenticate::authenticate));
     Router::new()
@@ -26,5 +28,7 @@ pub(crate) fn router(door: &Arc<Door>) -> Router {
         .route("/metrics", routing::get(health::metrics))
         .with_state(door.clone())
         .merge(mcp)
+        .fallback(nowhere::not_found)
+        .method_not_allowed_fallback(nowhere::method_not_allowed)
         .layer(middleware::from_fn(access_log::log))
 }

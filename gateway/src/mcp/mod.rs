@@ -9,8 +9,8 @@ use handoff_proto::wire::AdcpError;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, ErrorCode, Implementation, ListToolsResult,
-        PaginatedRequestParams, ServerCapabilities, ServerConfig,
+        CallToolRequestParams, CallToolResponse, CallToolResult, CustomRequest, CustomResult, ErrorCode,
+        Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
     },
     service::RequestContext,
     transport::streamable_http_server::{
@@ -21,15 +21,27 @@ use serde_json::json;
 use std::sync::Arc;
 use tracing::Instrument;
 
+// The methods that are served; the library takes one whose params it can't read for one that it does not know.
+const METHODS: [&str; 5] = ["initialize", "ping", "server/discover", "tools/call", "tools/list"];
+
 /// The service at `/mcp`.
 pub(crate) fn service(door: &Arc<Door>) -> StreamableHttpService<Server, NeverSessionManager> {
+    let hosts = &door.settings.allowed_hosts;
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_json_response(true)
-        .with_allowed_hosts(door.settings.allowed_hosts.iter().cloned())
+        .with_allowed_hosts(hosts.iter().cloned())
+        .with_allowed_origins(hosts.iter().flat_map(|host| origins(host)))
         .with_max_request_body_bytes(door.settings.max_body_bytes);
     let door = door.clone();
     StreamableHttpService::new(move || Ok(Server { door: door.clone() }), Arc::default(), config)
+}
+
+// Pages of the same hosts may call; agents, which are no pages, name no origin.
+fn origins(host: &str) -> [String; 2] {
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let port = if has_port { "" } else { ":*" };
+    ["http", "https"].map(|scheme| format!("{scheme}://{host}{port}"))
 }
 
 /// The server that one request sees.
@@ -72,6 +84,23 @@ impl ServerHandler for Server {
             Err(_) => Err(ErrorData::internal_error("The seller failed unexpectedly.", None)),
         }
     }
+
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        Err(not_understood(&request.method))
+    }
+}
+
+// What the library could not read as a request that it knows.
+fn not_understood(method: &str) -> ErrorData {
+    if METHODS.contains(&method) {
+        return ErrorData::invalid_params(format!("The params of {method} can't be read."), None);
+    }
+    let shown: String = method.chars().take(100).collect();
+    ErrorData::new(ErrorCode::METHOD_NOT_FOUND, format!("There is no method {shown:?}."), None)
 }
 
 // What the layers around the library left for us.

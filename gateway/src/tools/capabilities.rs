@@ -1,14 +1,11 @@
 //! `get_adcp_capabilities`: what was registered, over what the seller says about itself.
 
 use super::Catalog;
-use crate::{contract::Contract, door::Door};
+use crate::{contract::Contract, door::Door, version};
 use handoff_activities::seller::Handlers;
 use handoff_proto::verbs;
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, time::Duration};
-
-/// The releases of the protocol that are spoken.
-pub(crate) const VERSIONS: [&str; 1] = ["3.2"];
 
 // The protocol's range.
 const SHORTEST_REPLAY: u64 = 3_600;
@@ -34,8 +31,8 @@ pub(crate) fn compose(handlers: &Handlers, catalog: &Catalog, contract: &Contrac
     let mut body = declared.as_object().cloned().unwrap_or_default();
     body.insert("status".into(), "completed".into());
     let mut adcp = object(body.get("adcp"));
-    adcp.insert("major_versions".into(), json!([3]));
-    adcp.insert("supported_versions".into(), json!(VERSIONS));
+    adcp.insert("major_versions".into(), json!(version::MAJORS));
+    adcp.insert("supported_versions".into(), json!(version::SUPPORTED));
     adcp.insert("idempotency".into(), json!({"supported": true, "replay_ttl_seconds": replay_ttl}));
     body.insert("adcp".into(), Value::Object(adcp));
     body.insert("supported_protocols".into(), json!(protocols));

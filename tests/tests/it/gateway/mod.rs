@@ -2,5 +2,9 @@
 
 mod away;
 mod clients;
+mod fuzz;
 mod hostile;
+mod protocol;
 mod slice;
+mod sockets;
+mod strangers;
