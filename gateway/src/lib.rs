@@ -1,1 +1,3 @@
 //! The buyers' front door: an AdCP agent over MCP.
+
+pub mod schema;
