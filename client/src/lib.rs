@@ -35,7 +35,7 @@ pub mod temporal;
 mod testing;
 mod watch;
 
-pub use call::{Answer, CallError, error_body};
+pub use call::{Answer, CallError, Direct, DirectContext, DirectOptions, error_body};
 pub use caller::Caller;
 pub use config::{Config, ConfigArgs, ConfigError, DEFAULT_REGISTRY_URL, Environment};
 pub use doctor::{Check, CheckStatus, doctor};
@@ -61,6 +61,7 @@ pub struct Handoff {
     temporal: Client,
     tasks: Tasks,
     config: Arc<Config>,
+    at_work: call::AtWork,
 }
 
 impl Handoff {
@@ -74,7 +75,7 @@ impl Handoff {
 
     /// From what is connected already. The client has to have [`codec::data_converter`].
     pub fn from_parts(temporal: Client, registry: Arc<dyn Registry>, config: Config) -> Self {
-        Self { temporal, tasks: Tasks::new(registry), config: Arc::new(config) }
+        Self { temporal, tasks: Tasks::new(registry), config: Arc::new(config), at_work: call::AtWork::default() }
     }
 
     /// The configuration.
