@@ -32,7 +32,7 @@ where
 async fn process(world: &World, sync_deadline: Duration) -> Handoff {
     let mut config = world.config().clone();
     config.sync_deadline = sync_deadline;
-    let registry = handoff_store::connect(&config.registry_url, config.registry_options()).await.unwrap();
+    let registry = handoff_store::connect(&config.registry_url, config.registry_options().unwrap()).await.unwrap();
     Handoff::from_parts(world.temporal_client.clone(), registry, config)
 }
 
@@ -164,7 +164,7 @@ on_both_databases! {
             idempotency_key: None,
             request_hash: "h".into(),
             context_json: None,
-            has_webhook: false,
+            webhook: None,
         };
         let lease = handoff_store::Lease { until: i64::MAX, rerunnable: true };
         handoff.registry().claim_directly(&claim, &lease).await.unwrap();
