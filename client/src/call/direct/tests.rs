@@ -173,7 +173,7 @@ async fn a_read_leaves_nothing_behind() {
     assert_eq!(seller.answer(0, "list_products", &json!({})).await.unwrap().body.get("status"), None);
     let all = handoff_proto::wire::ListTasksRequest::default();
     let tasks = seller.clients[0].registry().list(&Viewer::Operator, &all).await.unwrap();
-    let purgeable = seller.clients[0].registry().purgeable(i64::MAX, 10).await.unwrap();
+    let purgeable = seller.clients[0].registry().purgeable(i64::MAX, None, 10).await.unwrap();
     assert_eq!((tasks.tasks.len(), purgeable.len(), seller.unfinished().await, seller.temporal_calls()), (0, 0, 0, 0));
 }
 
