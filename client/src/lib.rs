@@ -37,7 +37,7 @@ mod testing;
 mod watch;
 
 pub use api_keys::{ApiKeyError, ApiKeys, MIN_API_KEY_BYTES, generate_api_key, hash_line};
-pub use call::{Answer, CallError, error_body, incomplete_body, sync_deadline};
+pub use call::{Answer, CallError, Direct, DirectContext, DirectOptions, error_body, incomplete_body, sync_deadline};
 pub use caller::Caller;
 pub use config::{Config, ConfigArgs, ConfigError, DEFAULT_REGISTRY_URL, Environment};
 pub use doctor::{Check, CheckStatus, doctor};
@@ -63,6 +63,7 @@ pub struct Handoff {
     temporal: Client,
     tasks: Tasks,
     config: Arc<Config>,
+    at_work: call::AtWork,
 }
 
 impl Handoff {
@@ -76,7 +77,7 @@ impl Handoff {
 
     /// From what is connected already. The client has to have [`codec::data_converter`].
     pub fn from_parts(temporal: Client, registry: Arc<dyn Registry>, config: Config) -> Self {
-        Self { temporal, tasks: Tasks::new(registry), config: Arc::new(config) }
+        Self { temporal, tasks: Tasks::new(registry), config: Arc::new(config), at_work: call::AtWork::default() }
     }
 
     /// The configuration.

@@ -19,6 +19,7 @@ mod engine;
 mod http;
 mod json_check;
 mod mcp;
+pub mod schema;
 mod settings;
 mod tools;
 

@@ -91,15 +91,7 @@ impl Handoff {
         attached: bool,
     ) -> Result<Option<Answer>, CallError> {
         match self.registry().claim_view(task).await {
-            Ok(ClaimView::InFlight) => Ok(None),
-            Ok(ClaimView::Answered(recorded)) => {
-                answer::recorded(request, &task.task_id, &recorded, attached).map(Some)
-            }
-            Ok(ClaimView::Refused { error_json }) => Err(match serde_json::from_str::<v1::AdcpError>(&error_json) {
-                Ok(error) => error.to_wire().into(),
-                Err(_) => errors::outcome_unknown().into(),
-            }),
-            Ok(ClaimView::OutcomeUnknown | ClaimView::Missing) => Err(errors::outcome_unknown().into()),
+            Ok(view) => recorded(request, &task.task_id, view, attached),
             // The run may still answer.
             Err(error) if error.is_transient() => {
                 tracing::debug!(%error, "the registry can't be asked");
@@ -118,5 +110,23 @@ impl Handoff {
                     .into())
             }
         }
+    }
+}
+
+/// What a claim's state means to who waits for its answer; nothing while it is in flight.
+pub(super) fn recorded(
+    request: &Request<'_>,
+    task_id: &str,
+    view: ClaimView,
+    attached: bool,
+) -> Result<Option<Answer>, CallError> {
+    match view {
+        ClaimView::InFlight => Ok(None),
+        ClaimView::Answered(recorded) => answer::recorded(request, task_id, &recorded, attached).map(Some),
+        ClaimView::Refused { error_json } => Err(match serde_json::from_str::<v1::AdcpError>(&error_json) {
+            Ok(error) => error.to_wire().into(),
+            Err(_) => errors::outcome_unknown().into(),
+        }),
+        ClaimView::OutcomeUnknown | ClaimView::Missing => Err(errors::outcome_unknown().into()),
     }
 }
