@@ -1,6 +1,7 @@
 //! What a client, and everything built on it, needs to know: from flags, the environment, or code.
 
 use crate::{
+    NewKeysLimit,
     codec::{KeyError, KeySource, RegistryCipher},
     duration,
     temporal::{TemporalConfig, TemporalConfigError},
@@ -46,6 +47,8 @@ pub struct Config {
     pub idempotency_ttl: Duration,
     /// How long a plain tool's handler may take. See [`Config::in_flight_lease`].
     pub in_flight_max: Duration,
+    /// How many new idempotency keys an agent may bring; none: as many as it likes.
+    pub new_keys: Option<Arc<NewKeysLimit>>,
     /// Whether durability and safety are required.
     pub environment: Environment,
     /// The keys that encrypt what Temporal and the registry store. All clients and workers of a namespace need the same.
@@ -71,6 +74,7 @@ impl Default for Config {
             sync_deadline: Duration::from_secs(10),
             idempotency_ttl: RegistryOptions::default().replay_ttl,
             in_flight_max: Duration::from_secs(120),
+            new_keys: None,
             environment: Environment::Development,
             encryption: KeySource::None,
             public_url: None,
@@ -169,6 +173,7 @@ impl fmt::Debug for Config {
             .field("sync_deadline", &self.sync_deadline)
             .field("idempotency_ttl", &self.idempotency_ttl)
             .field("in_flight_max", &self.in_flight_max)
+            .field("new_keys", &self.new_keys)
             .field("environment", &self.environment)
             .field("encryption", &self.encryption)
             .field("public_url", &self.public_url.as_deref().map(redact_url))
@@ -250,6 +255,7 @@ impl From<ConfigArgs> for Config {
             sync_deadline: args.sync_deadline,
             idempotency_ttl: args.idempotency_ttl,
             in_flight_max: args.in_flight_max,
+            new_keys: None,
             environment: args.environment,
             encryption: KeySource::from_settings(args.encryption_keys, args.encryption_keys_file),
             public_url: args.public_url.filter(|url| !url.is_empty()),

@@ -104,7 +104,11 @@ impl Activities {
             Ok(prepared) => prepared,
             Err(error) => return Ok(refuse(error)),
         };
-        let decision = match self.with_options(&name, prepared, may_be_async) {
+        let checked = match &prepared {
+            Prepared::Complete(result) => self.check_text(&name, result, &input.correlation_id),
+            _ => Ok(()),
+        };
+        let decision = match checked.and_then(|()| self.with_options(&name, prepared, may_be_async)) {
             Ok(prepared) => prepared.into_message(),
             Err(error) => {
                 tracing::error!(verb = name, code = error.code, correlation_id = %input.correlation_id, "a decision can't be carried out");

@@ -38,6 +38,10 @@ impl Handoff {
             context_json: request.context().map(ToString::to_string),
             webhook: request.webhook.clone(),
         };
+        let limit = self.config().new_keys.as_ref().filter(|_| request.idempotency_key.is_some());
+        if let Some(limit) = limit {
+            limit.admit(task)?;
+        }
         let give_up = deadline.min(Instant::now() + LONGEST_RETRY);
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
         // The same claim again means the same: its task id is its own.
@@ -54,9 +58,16 @@ impl Handoff {
                 claimed => break claimed.map_err(CallError::registry)?,
             }
         };
+        if let Some(limit) = limit.filter(|_| is_new(&claimed, &task.task_id)) {
+            limit.count(task);
+        }
         self.config().metrics.claimed(&request.tool, label(&claimed, &task.task_id));
         meaning(claimed, &task.task_id).map_err(CallError::from)
     }
+}
+
+fn is_new(claim: &Claim, own_task_id: &str) -> bool {
+    label(claim, own_task_id) == "new"
 }
 
 fn label(claim: &Claim, own_task_id: &str) -> &'static str {

@@ -3,6 +3,7 @@
 mod answer;
 mod claim;
 mod direct;
+mod new_keys;
 mod request;
 mod secrets;
 mod start;
@@ -11,9 +12,10 @@ mod wait;
 pub use answer::{Answer, CallError, error_body, incomplete_body};
 pub(crate) use direct::AtWork;
 pub use direct::{Direct, DirectContext, DirectOptions};
+pub use new_keys::NewKeysLimit;
 pub use request::sync_deadline;
 
-use crate::{Caller, Handoff};
+use crate::{Caller, Handoff, error::unavailable};
 use claim::Claimed;
 use handoff_proto::{
     TaskId, convert,
@@ -23,6 +25,9 @@ use handoff_proto::{
 use request::Request;
 use tokio::time::Instant;
 use tracing::{Instrument, Span, field::Empty};
+
+// Seconds.
+const RETRY_AFTER: u32 = 10;
 
 impl Handoff {
     /// Calls an AdCP verb with the request as the buyer wrote it.
@@ -34,6 +39,10 @@ impl Handoff {
         let request = Request::read(verb, request_text, self.config().sync_deadline)?;
         if self.config().encryption.is_none() {
             request.needs_no_keys()?;
+        }
+        // Before anything is claimed: the run could not be started.
+        if self.temporal().is_err() {
+            return Err(unavailable("The seller can't take new work at the moment.", RETRY_AFTER).into());
         }
         let input = new_input(caller, &request);
         fits(&input)?;
@@ -129,7 +138,7 @@ fn new_input(caller: &Caller, request: &Request<'_>) -> TaskInput {
         request_json: request.text.clone().into_owned(),
         sync_deadline: Some(convert::to_proto_duration(request.sync_deadline)),
         sandbox: caller.sandbox,
-        correlation_id: uuid::Uuid::now_v7().simple().to_string(),
+        correlation_id: caller.correlation_id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string()),
         trace: None,
     }
 }

@@ -1,7 +1,7 @@
 //! Asking until there is an answer, or no time left.
 
 use super::{
-    Answer, CallError,
+    Answer, CallError, RETRY_AFTER,
     answer::{self, result},
     request::Request,
     start::Attempt,
@@ -14,8 +14,6 @@ use handoff_proto::{
 use handoff_store::ClaimView;
 use std::time::Duration;
 use tokio::time::Instant;
-
-const RETRY_AFTER: u32 = 10;
 
 // How the run was left, which decides what is asked next.
 #[derive(Clone, Copy, PartialEq)]

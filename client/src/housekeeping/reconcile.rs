@@ -106,7 +106,7 @@ impl Handoff {
     /// Looks at every unfinished request that has not changed for `min_age`, and ends those whose run is gone. A claim whose run
     /// never started is left alone: the buyer's retry starts it with the same ids.
     pub async fn reconcile(&self, dry_run: bool, min_age: Duration) -> Result<ReconcileReport, Error> {
-        let housekeeper = self.housekeeper();
+        let housekeeper = self.housekeeper()?;
         let mut report = ReconcileReport { dry_run, requests: Vec::new() };
         let mut after = None;
         loop {

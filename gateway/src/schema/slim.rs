@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 const LONGEST_SUMMARY: usize = 240;
-const LONGEST_DESCRIPTION: usize = 100;
+const LONGEST_DESCRIPTION: usize = 60;
 const MOST_VALUES: usize = 16;
 // References lead to references.
 const DEEPEST: usize = 4;

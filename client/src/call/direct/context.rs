@@ -22,6 +22,8 @@ pub struct DirectOptions {
     /// The handler may be called again with the same token when nobody knows whether it did its work: it looks what the first
     /// call did, or does nothing that lasts. Discovery, and tools for which the protocol requires no key, always are.
     pub rerunnable: bool,
+    /// How long the caller of a plain tool waits for its handler; unless told, as long as for anything else.
+    pub patience: Option<Duration>,
 }
 
 /// The request that a handler works for.

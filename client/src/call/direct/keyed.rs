@@ -1,10 +1,10 @@
 //! One execution for one key.
 
-use super::{Direct, DirectContext, DirectOptions, RETRY_AFTER, Verdict, ask};
+use super::{Direct, DirectContext, DirectOptions, Verdict, ask};
 use crate::{
     Handoff,
     backoff::Backoff,
-    call::{Answer, CallError, Claimed, answer, request::Request, wait},
+    call::{Answer, CallError, Claimed, RETRY_AFTER, answer, request::Request, wait},
 };
 use chrono::Utc;
 use handoff_proto::{
@@ -58,7 +58,7 @@ impl Handoff {
     {
         let rerunnable = options.rerunnable || request.requirement() != IdempotencyKey::Required;
         let begin = Instant::now();
-        let deadline = begin + request.sync_deadline + self.config().grace;
+        let deadline = begin + self.patience(request, options);
         let budget = match request.verb {
             Some(_) => request.sync_deadline,
             None => self.config().in_flight_lease(),

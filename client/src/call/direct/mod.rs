@@ -9,7 +9,7 @@ mod tests;
 pub(crate) use at_work::AtWork;
 pub use context::{Direct, DirectContext, DirectOptions};
 
-use super::{Answer, CallError, Claimed, answer, fits, new_input, request::Request, trace_run};
+use super::{Answer, CallError, Claimed, RETRY_AFTER, answer, fits, new_input, request::Request, trace_run};
 use crate::{Caller, Handoff, error::unavailable};
 use futures::FutureExt;
 use handoff_proto::{
@@ -24,7 +24,6 @@ use serde_json::Value;
 use std::{panic::AssertUnwindSafe, time::Duration};
 use tokio::time::Instant;
 
-const RETRY_AFTER: u32 = 10;
 // What a run is left of the budget at the least: it says `submitted` when that is over.
 const LEAST_DEADLINE: Duration = Duration::from_millis(100);
 
@@ -98,7 +97,7 @@ impl Handoff {
             if request.idempotency_key.is_some() {
                 self.answer_keyed(&request, input, options, handler).await
             } else {
-                self.answer_keyless(&request, input, handler).await
+                self.answer_keyless(&request, input, options, handler).await
             }
         };
         self.observe(caller, &request, &correlation_id, answering).await
@@ -114,6 +113,7 @@ impl Handoff {
         &self,
         request: &Request<'_>,
         input: TaskInput,
+        options: DirectOptions,
         handler: H,
     ) -> Result<Answer, CallError>
     where
@@ -121,7 +121,7 @@ impl Handoff {
         F: Future<Output = Result<Direct, AdcpError>>,
     {
         let begin = Instant::now();
-        let deadline = begin + request.sync_deadline + self.config().grace;
+        let deadline = begin + self.patience(request, options);
         let task = input.task.clone().unwrap_or_default();
         let budget = if request.verb.is_some() { request.sync_deadline } else { deadline - begin };
         let time = Time { begin, deadline, budget };
@@ -148,6 +148,12 @@ impl Handoff {
             Err(_) => answer::incomplete(request, &task.task_id, false)
                 .ok_or_else(|| unavailable("The seller did not answer in time.", RETRY_AFTER).into()),
         }
+    }
+
+    /// How long a caller is kept waiting.
+    fn patience(&self, request: &Request<'_>, options: DirectOptions) -> Duration {
+        let usual = request.sync_deadline + self.config().grace;
+        options.patience.filter(|_| request.verb.is_none()).unwrap_or(usual)
     }
 
     /// Starts the run, or attaches to it: it finds the decision, or decides.
@@ -192,9 +198,12 @@ where
     }
 }
 
-// This code stands for a panic that was caught further inside: no answer, whatever its type.
+// These codes stand for a panic that was caught, or an answer that was rejected, further inside: the handler may have acted.
 fn told(error: AdcpError) -> Verdict {
-    if error.code == errors::HANDLER_FAILED { Verdict::Unknown(error) } else { Verdict::Refuse(error) }
+    match error.code.as_str() {
+        errors::HANDLER_FAILED | errors::RESULT_INVALID | errors::RESULT_TOO_LARGE => Verdict::Unknown(error),
+        _ => Verdict::Refuse(error),
+    }
 }
 
 fn completed(result: Value) -> Verdict {

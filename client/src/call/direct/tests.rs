@@ -278,7 +278,7 @@ async fn what_nobody_knows_is_not_done_again_and_ends_unknown() {
 async fn a_rerunnable_handler_is_called_again_with_the_same_token() {
     let config = Config { sync_deadline: Duration::from_secs(10), ..short_lease() };
     let seller = Seller::new(2, config).await;
-    let options = DirectOptions { rerunnable: true };
+    let options = DirectOptions { rerunnable: true, ..DirectOptions::default() };
     let tokens = Arc::new(std::sync::Mutex::new(Vec::new()));
     let attempt = |client: usize, hangs: bool| {
         let tokens = tokens.clone();
