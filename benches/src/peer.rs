@@ -71,7 +71,7 @@ impl Peer {
         command.env("HANDOFF_REGISTRY_URL", &config.registry_url).current_dir(scratch);
         let worker = Process::start(&mut command)?;
         let handoff = Handoff::connect(config).await?;
-        let (client, task_queue) = (handoff.temporal().clone(), handoff.config().task_queue.clone());
+        let (client, task_queue) = (handoff.temporal()?.clone(), handoff.config().task_queue.clone());
         Ok(Self { side: Side::Handoff, worker, client, task_queue, handoff: Some(handoff) })
     }
 

@@ -11,18 +11,27 @@ pub struct Caller {
     pub principal: String,
     /// The account is a sandbox.
     pub sandbox: bool,
+    /// Ties the logs of this call together, if they are to be tied to others.
+    pub correlation_id: Option<String>,
 }
 
 impl Caller {
     /// A caller outside the sandbox.
     pub fn new(scope: impl Into<String>, principal: impl Into<String>) -> Self {
-        Self { scope: scope.into(), principal: principal.into(), sandbox: false }
+        Self { scope: scope.into(), principal: principal.into(), sandbox: false, correlation_id: None }
     }
 
     /// The same caller in a sandbox account, or not.
     #[must_use]
     pub fn sandbox(mut self, sandbox: bool) -> Self {
         self.sandbox = sandbox;
+        self
+    }
+
+    /// The same caller, with a correlation id for this call.
+    #[must_use]
+    pub fn correlated(mut self, id: impl Into<String>) -> Self {
+        self.correlation_id = Some(id.into());
         self
     }
 

@@ -1,6 +1,7 @@
 //! What a client, and everything built on it, needs to know: from flags, the environment, or code.
 
 use crate::{
+    NewKeysLimit,
     codec::{KeyError, KeySource, RegistryCipher},
     duration,
     temporal::{TemporalConfig, TemporalConfigError},
@@ -44,6 +45,10 @@ pub struct Config {
     pub sync_deadline: Duration,
     /// How long a recorded answer is replayed.
     pub idempotency_ttl: Duration,
+    /// How long a plain tool's handler may take. See [`Config::in_flight_lease`].
+    pub in_flight_max: Duration,
+    /// How many new idempotency keys an agent may bring; none: as many as it likes.
+    pub new_keys: Option<Arc<NewKeysLimit>>,
     /// Whether durability and safety are required.
     pub environment: Environment,
     /// The keys that encrypt what Temporal and the registry store. All clients and workers of a namespace need the same.
@@ -68,6 +73,8 @@ impl Default for Config {
             task_queue: DEFAULT_TASK_QUEUE.to_owned(),
             sync_deadline: Duration::from_secs(10),
             idempotency_ttl: RegistryOptions::default().replay_ttl,
+            in_flight_max: Duration::from_secs(120),
+            new_keys: None,
             environment: Environment::Development,
             encryption: KeySource::None,
             public_url: None,
@@ -110,6 +117,7 @@ impl Config {
         self.check_public_url(production)?;
         let (least, most) = if production { PROTOCOL_TTL } else { (Duration::from_secs(1), PROTOCOL_TTL.1) };
         within("HANDOFF_IDEMPOTENCY_TTL", self.idempotency_ttl, least, most)?;
+        within("HANDOFF_IN_FLIGHT_MAX", self.in_flight_max, Duration::from_secs(1), PROTOCOL_TTL.1)?;
         within("HANDOFF_SYNC_DEADLINE", self.sync_deadline, Duration::from_millis(1), LONGEST_SYNC_DEADLINE)?;
         if self.task_queue.trim().is_empty() {
             return Err(ConfigError::Empty("HANDOFF_TASK_QUEUE"));
@@ -138,6 +146,12 @@ impl Config {
         redact_url(&self.registry_url)
     }
 
+    /// How long a plain tool's handler with an idempotency key may take before it is stopped: AdCP's `in_flight_max_seconds`,
+    /// which may not exceed how long an answer is replayed.
+    pub fn in_flight_lease(&self) -> Duration {
+        self.in_flight_max.min(self.idempotency_ttl)
+    }
+
     /// How the registry is to behave, and what seals it.
     pub fn registry_options(&self) -> Result<RegistryOptions, ConfigError> {
         let cipher = self.encryption.load()?.map(|keys| Arc::new(RegistryCipher::new(keys)) as Arc<dyn Cipher>);
@@ -158,6 +172,8 @@ impl fmt::Debug for Config {
             .field("task_queue", &self.task_queue)
             .field("sync_deadline", &self.sync_deadline)
             .field("idempotency_ttl", &self.idempotency_ttl)
+            .field("in_flight_max", &self.in_flight_max)
+            .field("new_keys", &self.new_keys)
             .field("environment", &self.environment)
             .field("encryption", &self.encryption)
             .field("public_url", &self.public_url.as_deref().map(redact_url))
@@ -193,6 +209,9 @@ pub struct ConfigArgs {
     /// How long a recorded answer is replayed: 1h to 7d
     #[arg(long, env = "HANDOFF_IDEMPOTENCY_TTL", default_value = "24h", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Behaviour")]
     idempotency_ttl: Duration,
+    /// How long a plain tool's handler may take before it is stopped; never longer than an answer is replayed
+    #[arg(long, env = "HANDOFF_IN_FLIGHT_MAX", default_value = "2m", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Behaviour")]
+    in_flight_max: Duration,
     /// In production, what is not durable or not safe is refused
     #[arg(
         long = "env",
@@ -235,6 +254,8 @@ impl From<ConfigArgs> for Config {
             task_queue: args.task_queue,
             sync_deadline: args.sync_deadline,
             idempotency_ttl: args.idempotency_ttl,
+            in_flight_max: args.in_flight_max,
+            new_keys: None,
             environment: args.environment,
             encryption: KeySource::from_settings(args.encryption_keys, args.encryption_keys_file),
             public_url: args.public_url.filter(|url| !url.is_empty()),

@@ -17,6 +17,9 @@ pub enum Error {
     /// Temporal can't be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// The connection to Temporal is not there yet.
+    #[error("not connected to Temporal yet")]
+    NotConnected,
     /// The registry did not do what it was asked for.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -44,6 +47,7 @@ impl Error {
         match self {
             Self::Config(_) | Self::RunGone { .. } => false,
             Self::Connect(error) => error.is_transient(),
+            Self::NotConnected => true,
             Self::Registry(error) => error.is_transient(),
             Self::Temporal { code, .. } => is_transient(*code),
         }

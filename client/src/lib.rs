@@ -37,7 +37,9 @@ mod testing;
 mod watch;
 
 pub use api_keys::{ApiKeyError, ApiKeys, MIN_API_KEY_BYTES, generate_api_key, hash_line};
-pub use call::{Answer, CallError, error_body, incomplete_body, sync_deadline};
+pub use call::{
+    Answer, CallError, Direct, DirectContext, DirectOptions, NewKeysLimit, error_body, incomplete_body, sync_deadline,
+};
 pub use caller::Caller;
 pub use config::{Config, ConfigArgs, ConfigError, DEFAULT_REGISTRY_URL, Environment};
 pub use doctor::{Check, CheckStatus, doctor};
@@ -54,15 +56,19 @@ pub use tasks::{Tasks, no_such_task};
 pub use temporal::{ConnectError, TemporalConfig, TemporalConfigError};
 
 use handoff_store::Registry;
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 use temporalio_client::Client;
 
 /// A client of one registry and one Temporal namespace. Cheap to clone.
 #[derive(Clone)]
 pub struct Handoff {
-    temporal: Client,
+    temporal: Arc<OnceLock<Client>>,
     tasks: Tasks,
     config: Arc<Config>,
+    at_work: call::AtWork,
 }
 
 impl Handoff {
@@ -76,7 +82,26 @@ impl Handoff {
 
     /// From what is connected already. The client has to have [`codec::data_converter`].
     pub fn from_parts(temporal: Client, registry: Arc<dyn Registry>, config: Config) -> Self {
-        Self { temporal, tasks: Tasks::new(registry), config: Arc::new(config) }
+        let handoff = Self::unconnected(registry, config);
+        let _ = handoff.temporal.set(temporal);
+        handoff
+    }
+
+    /// With a connection to Temporal that is made in the background, for as long as it takes and this client is there. Until
+    /// then what needs Temporal is refused as transient. Needs a Tokio runtime.
+    pub fn connecting(registry: Arc<dyn Registry>, config: Config) -> Self {
+        let handoff = Self::unconnected(registry, config);
+        temporal::connect_in_background(&handoff.temporal, handoff.config.clone());
+        handoff
+    }
+
+    fn unconnected(registry: Arc<dyn Registry>, config: Config) -> Self {
+        Self {
+            temporal: Arc::default(),
+            tasks: Tasks::new(registry),
+            config: Arc::new(config),
+            at_work: call::AtWork::default(),
+        }
     }
 
     /// The configuration.
@@ -89,9 +114,9 @@ impl Handoff {
         &self.tasks.registry
     }
 
-    /// The connection to Temporal.
-    pub fn temporal(&self) -> &Client {
-        &self.temporal
+    /// The connection to Temporal; an error as long as there never was one.
+    pub fn temporal(&self) -> Result<&Client, Error> {
+        self.temporal.get().ok_or(Error::NotConnected)
     }
 }
 

@@ -22,8 +22,12 @@ pub(crate) struct Pollers {
 impl crate::Handoff {
     /// Does a worker poll the task queue? An error: Temporal does not answer.
     pub async fn has_workers(&self) -> Result<bool, Error> {
-        let pollers = pollers(self.temporal(), &self.config().task_queue).await?;
+        let pollers = self.pollers().await?;
         Ok(pollers.workflow > 0 && pollers.activity > 0)
+    }
+
+    pub(crate) async fn pollers(&self) -> Result<Pollers, Error> {
+        pollers(self.temporal()?, &self.config().task_queue).await
     }
 }
 

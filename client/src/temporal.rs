@@ -1,7 +1,11 @@
 //! The connection to Temporal.
 
-use crate::{Config, codec, duration, production};
-use std::{fmt, time::Duration};
+use crate::{Config, backoff::Backoff, codec, duration, production};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use temporalio_client::{
     Client, ClientOptions, Connection, ConnectionOptions,
     envconfig::{ClientConfigProfile, ConfigError as EnvConfigError, LoadClientConfigProfileOptions},
@@ -149,6 +153,29 @@ pub async fn connect(config: &Config) -> Result<Client, crate::Error> {
     let client = open(config).await?;
     production::admit(config, &client).await?;
     Ok(client)
+}
+
+/// Fills the place of a connection, for as long as it takes and somebody has the place.
+pub(crate) fn connect_in_background(place: &Arc<OnceLock<Client>>, config: Arc<Config>) {
+    let place = Arc::downgrade(place);
+    tokio::spawn(async move {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        loop {
+            let connected = connect(&config).await;
+            let Some(place) = place.upgrade() else { return };
+            match connected {
+                Ok(client) => {
+                    let _ = place.set(client);
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "not connected to Temporal yet: new work is refused, polls are answered")
+                }
+            }
+            drop(place);
+            tokio::time::sleep(backoff.pause()).await;
+        }
+    });
 }
 
 /// Connects with whatever is there.

@@ -11,8 +11,8 @@ use handoff_proto::{
     wire::ListTasksRequest,
 };
 use handoff_store::{
-    Backend, Candidate, Claim, ClaimView, Health, NewClaim, Observation, OpenTasks, Reconciled, Registry,
-    RegistryError, Resealed, TaskPage, Viewer,
+    Backend, Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Observation, OpenTasks, Reconciled,
+    Registry, RegistryError, Resealed, TaskPage, Viewer,
 };
 use prost::Message;
 use serde::Serialize;
@@ -72,6 +72,26 @@ impl Registry for FakeRegistry {
     async fn claim(&self, claim: &NewClaim) -> Result<Claim> {
         self.claimed.lock().unwrap().push(claim.clone());
         self.claims.lock().unwrap().pop_front().unwrap_or(Ok(Claim::New))
+    }
+
+    async fn claim_directly(&self, claim: &NewClaim, _: &Lease) -> Result<Claim> {
+        self.claim(claim).await
+    }
+
+    async fn direct_view(&self, _: &TaskRef) -> Result<DirectView> {
+        unreachable!()
+    }
+
+    async fn take_over(&self, _: &TaskRef, _: &Lease) -> Result<bool> {
+        unreachable!()
+    }
+
+    async fn record_direct(&self, _: &TaskRef, _: &Decision, _: &Lease) -> Result<Standing> {
+        unreachable!()
+    }
+
+    async fn hand_over(&self, _: &TaskRef, _: Option<&Lease>) -> Result<()> {
+        unreachable!()
     }
 
     async fn claim_view(&self, _: &TaskRef) -> Result<ClaimView> {

@@ -1,82 +1,100 @@
 //! The protocol's schemas, where there are any: what is checked, and what tools look like.
 
-use crate::{Strictness, door::Asked};
-use handoff_proto::wire::{AdcpError, Issue};
+use crate::{
+    door::Asked,
+    schema::{Schemas, Strictness},
+};
+use handoff_activities::ResultCheck;
+use handoff_proto::{
+    errors, tools, verbs,
+    wire::{self, AdcpError, Issue},
+};
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-/// What the protocol says that requests and answers look like.
-pub trait Schemas: Send + Sync + 'static {
-    /// The shape of a tool's arguments, slim enough to be listed, and what the tool is for.
-    fn tool(&self, name: &str) -> Option<(Map<String, Value>, Option<String>)>;
-
-    /// The protocol, in kebab case, that a tool belongs to.
-    fn protocol_of(&self, tool: &str) -> Option<String>;
-
-    /// What is wrong with a request.
-    fn check_request(&self, tool: &str, request: &Value) -> Vec<Issue>;
-
-    /// What is wrong with an answer.
-    fn check_response(&self, tool: &str, response: &Value) -> Vec<Issue>;
-}
-
-/// The schemas, and how strictly they are taken.
-pub(crate) struct Contract {
-    pub(crate) schemas: Option<Arc<dyn Schemas>>,
-    pub(crate) strictness: Strictness,
+/// The schemas, and how strictly they are taken: what the front door checks requests with, and front door and workers the
+/// seller's results.
+#[derive(Clone, Default)]
+pub struct Contract {
+    /// Without them nothing is checked.
+    pub schemas: Option<Arc<Schemas>>,
+    /// What happens to what is not as they say.
+    pub strictness: Strictness,
 }
 
 impl Contract {
     /// The shape of a tool's arguments: any object, where nothing is known.
     pub(crate) fn tool(&self, name: &str) -> (Map<String, Value>, Option<String>) {
-        self.schemas.as_ref().and_then(|schemas| schemas.tool(name)).unwrap_or_else(|| {
-            let any = Map::from_iter([("type".to_owned(), json!("object"))]);
-            (any, None)
-        })
+        match self.schemas.as_ref().and_then(|schemas| schemas.tool(name)) {
+            Some(tool) => (tool.input_schema(), Some(tool.description().to_owned())),
+            None => (Map::from_iter([("type".to_owned(), json!("object"))]), None),
+        }
     }
 
-    pub(crate) fn protocol_of(&self, tool: &str) -> Option<String> {
-        self.schemas.as_ref()?.protocol_of(tool)
-    }
-
-    pub(crate) fn check_request(&self, asked: &Asked) -> Result<(), AdcpError> {
-        let (tool, id) = (&asked.call.tool, &asked.call.correlation_id);
+    /// Refuses a request that is not as the protocol's schema for this tool says.
+    pub(crate) fn check_request(&self, tool: &str, asked: &Asked) -> Result<(), AdcpError> {
         let issues = self.issues(|schemas| schemas.check_request(tool, &asked.request));
         if issues.is_empty() {
             return Ok(());
         }
         if self.strictness == Strictness::Warn {
-            tracing::warn!(tool, correlation_id = id, ?issues, "a request is not as the protocol's schema says");
+            let id = &asked.call.correlation_id;
+            tracing::warn!(
+                tool,
+                correlation_id = id,
+                issues = told(&issues),
+                "a request is not as the protocol's schema says"
+            );
             return Ok(());
         }
         let first = &issues[0];
-        let message =
-            format!("The request is not as the protocol's schema says: {}: {}.", first.pointer, first.message);
+        let message = format!("The request is not as the protocol's schema says: {}: {}", first.pointer, first.message);
         Err(AdcpError::correctable("VALIDATION_ERROR", message).field(field_of(&first.pointer)).issues(issues))
     }
 
-    /// An answer that is not as it must be is the seller's mistake: the buyer gets an error instead.
-    pub(crate) fn check_response(&self, asked: &Asked, response: &Value) -> Result<(), AdcpError> {
-        let (tool, id) = (&asked.call.tool, &asked.call.correlation_id);
-        let issues = self.issues(|schemas| schemas.check_response(tool, response));
-        if issues.is_empty() {
-            return Ok(());
-        }
-        tracing::error!(tool, correlation_id = id, ?issues, "the seller's answer is not as the protocol's schema says");
-        if self.strictness == Strictness::Warn {
-            return Ok(());
-        }
-        Err(handoff_proto::errors::result_invalid(format_args!(
-            "it is not as the protocol's schema says (correlation id {id})"
-        )))
-    }
-
-    fn issues(&self, check: impl FnOnce(&dyn Schemas) -> Vec<Issue>) -> Vec<Issue> {
+    fn issues(&self, check: impl FnOnce(&Schemas) -> Vec<Issue>) -> Vec<Issue> {
         match &self.schemas {
-            Some(schemas) if self.strictness != Strictness::Off => check(&**schemas),
+            Some(schemas) if self.strictness != Strictness::Off => check(schemas),
             _ => Vec::new(),
         }
     }
+}
+
+/// A result that is not as it must be is the seller's mistake: the buyer gets an error instead.
+impl ResultCheck for Contract {
+    fn check(&self, tool: &str, result: &Value, correlation_id: &str) -> Result<(), AdcpError> {
+        // As the buyer would get it.
+        let issues = self.issues(|schemas| match tools::find(tool) {
+            Some(plain) if !plain.status_in_result => schemas.check_response(tool, result),
+            _ => schemas.check_response(tool, &wire::completed_body(verbs::find(tool), result.clone())),
+        });
+        if issues.is_empty() {
+            return Ok(());
+        }
+        tracing::error!(
+            tool,
+            correlation_id,
+            issues = told(&issues),
+            "the seller's answer is not as the protocol's schema says"
+        );
+        if self.strictness == Strictness::Warn {
+            return Ok(());
+        }
+        let why = format!("it is not as the protocol's schema says (correlation id {correlation_id})");
+        Err(errors::result_invalid(why))
+    }
+}
+
+impl fmt::Debug for Contract {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = self.schemas.as_ref().map(|schemas| schemas.version());
+        f.debug_struct("Contract").field("version", &version).field("strictness", &self.strictness).finish()
+    }
+}
+
+// Issues hold places and what the schema asks for, no value.
+fn told(issues: &[Issue]) -> String {
+    issues.iter().map(|issue| format!("{}: {}", issue.pointer, issue.message)).collect::<Vec<_>>().join("; ")
 }
 
 // "/packages/0/budget" is packages[0].budget.

@@ -4,13 +4,12 @@ use crate::{
     AccountResolver, Authenticator, GatewaySettings, Principal, RateLimit,
     account::{self, Resolved},
     contract::Contract,
-    engine::Engine,
     tools::{self, Kind},
     version,
 };
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use handoff_activities::Activities;
-use handoff_client::{CallError, Tasks};
+use handoff_client::{CallError, Handoff, Tasks};
 use handoff_proto::{
     json,
     limits::MAX_REQUEST_BYTES,
@@ -19,7 +18,7 @@ use handoff_proto::{
 };
 use handoff_telemetry::Metrics;
 use serde_json::Value;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 /// What all requests share.
 pub(crate) struct Door {
@@ -32,9 +31,7 @@ pub(crate) struct Door {
     pub(crate) capabilities: Value,
     pub(crate) contract: Contract,
     pub(crate) tasks: Tasks,
-    /// The longest wait before a buyer is answered `submitted`.
-    pub(crate) default_deadline: Duration,
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) handoff: Handoff,
     pub(crate) limiter: Limiter,
     pub(crate) metrics: Metrics,
 }
@@ -92,7 +89,7 @@ impl Door {
             return Err(error.into());
         }
         version::check(&asked.request)?;
-        self.contract.check_request(&asked)?;
+        self.contract.check_request(self.catalog.protocol_name(&asked.call.tool), &asked)?;
         match kind {
             Kind::Verb => tools::verb(self, &asked).await,
             Kind::Plain => tools::plain(self, &asked).await,
@@ -104,7 +101,10 @@ impl Door {
 
     /// Whose request it is.
     pub(crate) async fn resolve(&self, asked: &Asked, account_required: bool) -> Result<Resolved, AdcpError> {
-        account::resolve(&*self.accounts, &asked.call.principal, &asked.request, account_required).await
+        let mut resolved =
+            account::resolve(&*self.accounts, &asked.call.principal, &asked.request, account_required).await?;
+        resolved.caller = resolved.caller.correlated(&asked.call.correlation_id);
+        Ok(resolved)
     }
 
     /// The refusal of an agent that asks too often.

@@ -12,13 +12,12 @@
 mod account;
 mod auth;
 mod contract;
-mod direct;
 mod discovery;
 mod door;
-mod engine;
 mod http;
 mod json_check;
 mod mcp;
+pub mod schema;
 mod settings;
 mod tools;
 mod version;
@@ -27,15 +26,14 @@ pub use account::{
     Account, AccountRef, AccountResolver, AccountsFileError, AnyAccount, ConfiguredAccounts, NaturalKey,
 };
 pub use auth::{ADCP_AUTH, ApiKeyAuthenticator, AuthError, Authenticator, Principal, presented_key};
-pub use contract::Schemas;
-pub use settings::{GatewaySettings, RateLimit, Strictness};
+pub use contract::Contract;
+pub use schema::{Schemas, Strictness};
+pub use settings::{GatewaySettings, RateLimit};
 
 use axum::Router;
-use contract::Contract;
 use door::{Door, Limiter};
-use engine::Engine;
 use handoff_activities::{Activities, ActivityTimeouts, seller::Handlers};
-use handoff_client::{Config, Tasks};
+use handoff_client::{Config, Handoff, NewKeysLimit, Tasks};
 use handoff_store::Registry;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -54,8 +52,8 @@ pub struct GatewayParts {
     pub authenticator: Arc<dyn Authenticator>,
     /// Says for which account.
     pub accounts: Arc<dyn AccountResolver>,
-    /// The protocol's schemas, if requests and answers are to be checked.
-    pub schemas: Option<Arc<dyn Schemas>>,
+    /// What requests and answers are checked against.
+    pub contract: Contract,
     /// How it behaves.
     pub settings: GatewaySettings,
 }
@@ -69,10 +67,12 @@ pub struct Gateway {
 impl Gateway {
     /// Puts the parts together, and begins to connect to Temporal in the background. Needs a Tokio runtime.
     pub fn new(parts: GatewayParts) -> Self {
-        let GatewayParts { name, config, registry, handlers, authenticator, accounts, schemas, settings } = parts;
-        let contract = Contract { schemas, strictness: settings.strictness };
+        let GatewayParts { name, mut config, registry, handlers, authenticator, accounts, contract, settings } = parts;
         let catalog = tools::Catalog::new(&handlers, &contract);
-        let capabilities = tools::compose_capabilities(&handlers, &catalog, &contract, config.idempotency_ttl);
+        let capabilities = tools::compose_capabilities(&handlers, &catalog, &config);
+        config.new_keys = settings.new_keys.map(|limit| Arc::new(NewKeysLimit::new(limit.per_second, limit.burst)));
+        let activities = Activities::new(registry.clone(), handlers, ActivityTimeouts::default())
+            .checking(Some(Arc::new(contract.clone())));
         let door = Door {
             name,
             authenticator,
@@ -80,11 +80,10 @@ impl Gateway {
             capabilities,
             catalog,
             contract,
-            activities: Activities::new(registry.clone(), handlers, ActivityTimeouts::default()),
+            activities,
             tasks: Tasks::new(registry.clone()),
-            default_deadline: config.sync_deadline,
             metrics: config.metrics.clone(),
-            engine: Engine::connect(config, registry),
+            handoff: Handoff::connecting(registry, config),
             limiter: Limiter::new(settings.rate_limit),
             settings,
         };
@@ -102,6 +101,9 @@ impl Gateway {
         listener: TcpListener,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> std::io::Result<()> {
-        axum::serve(listener, self.router()).with_graceful_shutdown(stop).await
+        axum::serve(listener, self.router()).with_graceful_shutdown(stop).await?;
+        // Their buyers hung up; what they came to is still to be recorded.
+        self.door.handoff.direct_done().await;
+        Ok(())
     }
 }

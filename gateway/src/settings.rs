@@ -18,29 +18,18 @@ pub struct GatewaySettings {
     pub tool_timeout: Duration,
     /// Requests a second of one agent on this process, and how many at once; none: as many as it likes.
     pub rate_limit: Option<RateLimit>,
-    /// What is checked against the protocol's schemas.
-    pub strictness: Strictness,
+    /// New idempotency keys a second of one agent for one account on this process, and how many at once; none: as many as it
+    /// likes.
+    pub new_keys: Option<RateLimit>,
 }
 
-/// A limit on the requests of one agent.
+/// A limit on what one agent does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
     /// In the long run.
     pub per_second: NonZeroU32,
     /// After a pause.
     pub burst: NonZeroU32,
-}
-
-/// What happens to requests and answers that are not as the protocol's schemas say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Strictness {
-    /// They are refused.
-    #[default]
-    Strict,
-    /// They pass, and the log says what is wrong.
-    Warn,
-    /// They are not looked at.
-    Off,
 }
 
 impl GatewaySettings {
@@ -57,7 +46,7 @@ impl Default for GatewaySettings {
             body_timeout: Duration::from_secs(10),
             tool_timeout: Duration::from_secs(30),
             rate_limit: None,
-            strictness: Strictness::Strict,
+            new_keys: None,
         }
     }
 }

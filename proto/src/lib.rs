@@ -3,6 +3,7 @@
 //! - [`v1`]: protobuf messages with canonical protobuf-JSON, for everything that Temporal carries.
 //! - [`wire`]: AdCP's own JSON: statuses, errors, the submitted envelope, `get_task_status` and `list_tasks`.
 //! - [`verbs`]: the table of asynchronous verbs. A new verb is a line there.
+//! - [`tools`]: the table of plain tools.
 //! - [`activities`]: names, inputs and outputs of the activities.
 //! - [`json`]: canonical JSON, the request hash, and reading of hostile JSON.
 //! - [`completion`]: reading what a reviewer sent.
@@ -19,6 +20,7 @@ pub mod json;
 pub mod limits;
 mod number;
 pub mod payload;
+pub mod tools;
 pub mod verbs;
 pub mod wire;
 pub mod workflows;

@@ -31,6 +31,11 @@ pub struct Verb {
 }
 
 impl Verb {
+    /// Its handlers only read, and may run twice: a request can be answered without a workflow.
+    pub fn is_discovery(&self) -> bool {
+        matches!(self.name, "get_products" | "get_signals")
+    }
+
     /// May the protocol's rules alone let this request be answered `submitted`? A seller may restrict it further.
     pub fn may_be_async(&self, request: &Value) -> bool {
         (self.may_be_async)(request)

@@ -1,7 +1,10 @@
 //! What callers bring, checked before any database sees it: the same answer from both.
 
 use crate::{NewClaim, RegistryError, Viewer};
-use handoff_proto::{limits::MAX_SCOPE_BYTES, v1::TaskRef};
+use handoff_proto::{
+    limits::MAX_SCOPE_BYTES,
+    v1::{Decision, TaskRef, decision::Kind},
+};
 
 // Together with scope and principal these must fit one entry of a PostgreSQL index, 2,704 bytes.
 const MAX_KEY_BYTES: usize = 512;
@@ -27,6 +30,17 @@ pub(crate) fn claim(claim: &NewClaim) -> Result<(), RegistryError> {
         Some(key) => name("idempotency_key", key, MAX_KEY_BYTES),
         None => Ok(()),
     }
+}
+
+/// A decision that can be recorded.
+pub(crate) fn decision(decision: &Decision) -> Result<Kind, RegistryError> {
+    let Some(kind) = decision.kind.clone() else { return Err(invalid("decision.kind", "is missing")) };
+    match &kind {
+        Kind::Complete(complete) => text("decision.complete.result_json", &complete.result_json)?,
+        Kind::Void(_) => return Err(invalid("decision.kind", "void is not a decision")),
+        _ => {}
+    }
+    Ok(kind)
 }
 
 /// Text that PostgreSQL can store: JSON never has U+0000 in it unescaped.

@@ -35,6 +35,6 @@ pub use error::RegistryError;
 pub use observe::{Arm, CallOutcome, Event, Observer, Transition, Watch};
 pub use registry::{Registry, connect};
 pub use types::{
-    Answer, Backend, Candidate, Claim, ClaimView, Health, NewClaim, Observation, ObservedStage, OpenTasks, Reconciled,
-    RegistryOptions, Resealed, TaskPage, Viewer, Webhook,
+    Answer, Backend, Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Observation, ObservedStage,
+    OpenTasks, Reconciled, RegistryOptions, Resealed, TaskPage, Viewer, Webhook,
 };

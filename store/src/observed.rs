@@ -1,8 +1,8 @@
 //! A registry whose calls are measured.
 
 use crate::{
-    CallOutcome, Candidate, Claim, ClaimView, Health, NewClaim, Observation, Observer, OpenTasks, Reconciled, Registry,
-    RegistryError, Resealed, TaskPage, Viewer,
+    CallOutcome, Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Observation, Observer, OpenTasks,
+    Reconciled, Registry, RegistryError, Resealed, TaskPage, Viewer,
 };
 use async_trait::async_trait;
 use handoff_proto::{
@@ -43,6 +43,26 @@ impl<R: Registry> Observed<R> {
 impl<R: Registry> Registry for Observed<R> {
     async fn claim(&self, claim: &NewClaim) -> Result<Claim> {
         self.measure("claim", self.inner.claim(claim)).await
+    }
+
+    async fn claim_directly(&self, claim: &NewClaim, lease: &Lease) -> Result<Claim> {
+        self.measure("claim_directly", self.inner.claim_directly(claim, lease)).await
+    }
+
+    async fn direct_view(&self, task: &TaskRef) -> Result<DirectView> {
+        self.measure("direct_view", self.inner.direct_view(task)).await
+    }
+
+    async fn take_over(&self, task: &TaskRef, lease: &Lease) -> Result<bool> {
+        self.measure("take_over", self.inner.take_over(task, lease)).await
+    }
+
+    async fn record_direct(&self, task: &TaskRef, decision: &Decision, lease: &Lease) -> Result<Standing> {
+        self.measure("record_direct", self.inner.record_direct(task, decision, lease)).await
+    }
+
+    async fn hand_over(&self, task: &TaskRef, lease: Option<&Lease>) -> Result<()> {
+        self.measure("hand_over", self.inner.hand_over(task, lease)).await
     }
 
     async fn claim_view(&self, task: &TaskRef) -> Result<ClaimView> {

@@ -1,8 +1,9 @@
 //! The contract that both databases fulfil.
 
 use crate::{
-    Candidate, Claim, ClaimView, Health, NewClaim, Observation, OpenTasks, Reconciled, RegistryError, RegistryOptions,
-    Resealed, TaskPage, Viewer, engine::Engine, observed::Observed, postgres::Postgres, sqlite::Sqlite,
+    Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Observation, OpenTasks, Reconciled,
+    RegistryError, RegistryOptions, Resealed, TaskPage, Viewer, engine::Engine, observed::Observed, postgres::Postgres,
+    sqlite::Sqlite,
 };
 use async_trait::async_trait;
 use handoff_proto::{
@@ -21,6 +22,24 @@ pub trait Registry: Send + Sync + 'static {
     /// Claims an idempotency key for `claim.task`, or says what the key already means. Of two calls at once with one key,
     /// one is [`Claim::New`] and the other attaches. A request with another verb or hash is a conflict, in flight too.
     async fn claim(&self, claim: &NewClaim) -> Result<Claim>;
+
+    /// The same for a request whose handler the caller is about to call itself, outside any workflow.
+    async fn claim_directly(&self, claim: &NewClaim, lease: &Lease) -> Result<Claim>;
+
+    /// How far a request is, for those who wait for the answer of another's handler. A request that was claimed without a
+    /// lease is `Driven`.
+    async fn direct_view(&self, task: &TaskRef) -> Result<DirectView>;
+
+    /// Gives the request to this lease, if the one it has is over and `rerunnable`, and nothing is recorded.
+    async fn take_over(&self, task: &TaskRef, lease: &Lease) -> Result<bool>;
+
+    /// Records what a handler that was called under this lease decided. A completion answers the claim as
+    /// [`Registry::record_decision`] does. A refusal releases it, and a hand-off leaves a pending task for a workflow that is
+    /// yet to be started, but neither unless the lease is still the request's.
+    async fn record_direct(&self, task: &TaskRef, decision: &Decision, lease: &Lease) -> Result<Standing>;
+
+    /// Leaves an undecided request to a workflow, if its lease is this one or is over.
+    async fn hand_over(&self, task: &TaskRef, lease: Option<&Lease>) -> Result<()>;
 
     /// The state of a task's claim.
     async fn claim_view(&self, task: &TaskRef) -> Result<ClaimView>;
@@ -76,7 +95,8 @@ pub trait Registry: Send + Sync + 'static {
     async fn unfinished(&self, updated_before: i64, after: Option<&str>, limit: u32) -> Result<Vec<Observation>>;
 
     /// Ends an observed request whose run is gone, if its row has not changed since: an open task is settled as failed with
-    /// `error`; a pending one is discarded; a claim without decision is closed as `Void` with its outcome unknown.
+    /// `error`; a pending one is discarded; a claim without decision is closed as `Void` with its outcome unknown, but not one
+    /// whose lease is running or rerunnable.
     async fn reconcile(&self, observed: &Observation, error: &AdcpError) -> Result<Reconciled>;
 
     /// Ended requests that were last changed before `updated_before` (microseconds since 1970) and whose claim is past its TTL:

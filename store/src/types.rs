@@ -110,6 +110,31 @@ pub enum ClaimView {
     OutcomeUnknown,
 }
 
+/// The right to call a request's handler outside any workflow, for a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// When it ends, in microseconds since 1970. Also tells one holder's lease from another's.
+    pub until: i64,
+    /// Whoever comes after its end may call the handler again, with the same token.
+    pub rerunnable: bool,
+}
+
+/// How far a request is that was claimed with a lease.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DirectView {
+    /// Its handler is at work.
+    Leased,
+    /// The lease is over and nothing is recorded: nobody knows what the handler did.
+    Lapsed {
+        /// See [`Lease::rerunnable`].
+        rerunnable: bool,
+    },
+    /// A workflow has it, or is to have it.
+    Driven,
+    /// It has an answer, or none will come.
+    Ended(ClaimView),
+}
+
 /// On whose behalf tasks are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Viewer {
@@ -145,6 +170,10 @@ pub struct TaskPage {
 pub enum ObservedStage {
     /// Claimed; no decision is recorded and no task is visible.
     Claimed,
+    /// The same, with a lease: no workflow has it, and its handler is at work or may be called again.
+    Leased,
+    /// The same, with a lease that is over: the handler may not be called again, or nobody did for a whole TTL.
+    Lapsed,
     /// Decided for the workflow arm; not yet visible.
     Pending,
     /// The buyer was told `submitted`.

@@ -58,7 +58,7 @@ impl<S: Send + Sync + 'static> Seller<S> {
     }
 
     /// Registers a plain tool, which is always answered at once: an async function
-    /// `(Context<S>, Request) -> Result<Response, AdcpError>`.
+    /// `(Context<S>, Request) -> Result<Response, AdcpError>`, or `tool(function)` with options.
     #[must_use]
     pub fn tool<Marker: ?Sized>(mut self, name: &str, handler: impl IntoToolHandler<S, Marker>) -> Self {
         self.handlers.tool(name, handler);

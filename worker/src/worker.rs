@@ -4,6 +4,7 @@ use crate::housekeeping::{self, HousekeepingActivities};
 use anyhow::{Context, Result};
 use handoff_activities::{Activities, ActivityTimeouts, seller::Handlers};
 use handoff_client::{HousekeepingSettings, housekeeping::Housekeeper};
+use handoff_gateway::Contract;
 use handoff_proto::verbs::VERBS;
 use handoff_store::Registry;
 use handoff_telemetry::{Metrics, OpenTasksWatch};
@@ -37,6 +38,8 @@ pub struct WorkerSettings {
     /// How requests are looked after that nobody drives, or nobody needs. Of several workers on a task queue, the last that
     /// started says.
     pub housekeeping: HousekeepingSettings,
+    /// What the seller's results are checked against before they are recorded: nothing unless told.
+    pub contract: Contract,
 }
 
 impl Default for WorkerSettings {
@@ -50,6 +53,7 @@ impl Default for WorkerSettings {
             deployment: None,
             metrics: Metrics::off(),
             housekeeping: HousekeepingSettings::default(),
+            contract: Contract::default(),
         }
     }
 }
@@ -96,7 +100,10 @@ impl Worker {
                 Housekeeper::new(client.clone(), registry.clone()),
                 settings.metrics.clone(),
             ))
-            .register_activities(Activities::new(registry, handlers, settings.timeouts))
+            .register_activities(
+                Activities::new(registry, handlers, settings.timeouts)
+                    .checking(Some(Arc::new(settings.contract.clone()))),
+            )
             .register_workflow::<Reconcile>()?
             .build();
         for verb in VERBS {

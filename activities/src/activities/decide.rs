@@ -21,7 +21,7 @@ impl Activities {
     /// Finds the decision in the journal or, for a quick handler, gets it.
     pub(super) async fn begin_deciding(&self, input: TaskInput) -> Result<BeginOutput, ActivityError> {
         let task = guard::task_of(&input)?;
-        let standing = self.registry.standing(&task).await.map_err(guard::registry_error)?;
+        let standing = self.found(&task).await?;
         if is_over(&standing) {
             return Ok(BeginOutput { standing: Some(guard::without_result(standing)), ..Default::default() });
         }
@@ -52,7 +52,7 @@ impl Activities {
         let DecideInput { input, may_be_async } = input;
         let input = guard::required(input, "input")?;
         let task = guard::task_of(&input)?;
-        let standing = self.registry.standing(&task).await.map_err(guard::registry_error)?;
+        let standing = self.found(&task).await?;
         if is_over(&standing) {
             return Ok(guard::without_result(standing));
         }
@@ -63,6 +63,16 @@ impl Activities {
             self.record(&input, &task, decision).await
         });
         guard::within_grace(&ctx, deciding).await?
+    }
+
+    // A decision for the task arm that was made before there was a run is only pending: the run that carries it out is here.
+    async fn found(&self, task: &TaskRef) -> Result<Standing, ActivityError> {
+        let standing = self.registry.standing(task).await.map_err(guard::registry_error)?;
+        let kind = standing.decision.as_ref().and_then(|decision| decision.kind.as_ref());
+        if standing.submitted || !matches!(kind, Some(Kind::HandoffToTask(_))) {
+            return Ok(standing);
+        }
+        self.registry.accept(task).await.map_err(guard::registry_error)
     }
 
     pub(super) async fn may_be_async(&self, task: &TaskRef, request: &Arc<RequestContext>, body: &Value) -> bool {
@@ -94,7 +104,11 @@ impl Activities {
             Ok(prepared) => prepared,
             Err(error) => return Ok(refuse(error)),
         };
-        let decision = match self.with_options(&name, prepared, may_be_async) {
+        let checked = match &prepared {
+            Prepared::Complete(result) => self.check_text(&name, result, &input.correlation_id),
+            _ => Ok(()),
+        };
+        let decision = match checked.and_then(|()| self.with_options(&name, prepared, may_be_async)) {
             Ok(prepared) => prepared.into_message(),
             Err(error) => {
                 tracing::error!(verb = name, code = error.code, correlation_id = %input.correlation_id, "a decision can't be carried out");

@@ -12,9 +12,11 @@ mod spans;
 use crate::seller::Handlers;
 use handoff_proto::{
     activities::{Accept, Begin, Decide, Discard, Enqueue, Notify, RecordDroppedSignals, RunTask, Settle},
-    v1,
+    errors, v1,
+    wire::AdcpError,
 };
 use handoff_store::Registry;
+use serde_json::Value;
 use spans::Spans;
 use std::{
     sync::Arc,
@@ -46,12 +48,37 @@ pub struct Activities {
     registry: Arc<dyn Registry>,
     handlers: Arc<Handlers>,
     timeouts: ActivityTimeouts,
+    check: Option<Arc<dyn ResultCheck>>,
+}
+
+/// Says what is wrong with a seller's result, before it is recorded or told.
+pub trait ResultCheck: Send + Sync + 'static {
+    /// An error: the result is not what the protocol says that this tool's answer is. What is wrong is logged by the check, with
+    /// the correlation id; the error goes to the buyer.
+    fn check(&self, tool: &str, result: &Value, correlation_id: &str) -> Result<(), AdcpError>;
 }
 
 impl Activities {
     /// With the registry to ask and the seller's handlers to call.
     pub fn new(registry: Arc<dyn Registry>, handlers: Handlers, timeouts: ActivityTimeouts) -> Self {
-        Self { registry, handlers: Arc::new(handlers), timeouts }
+        Self { registry, handlers: Arc::new(handlers), timeouts, check: None }
+    }
+
+    /// The same, with a check of what the seller's handlers answer.
+    #[must_use]
+    pub fn checking(self, check: Option<Arc<dyn ResultCheck>>) -> Self {
+        Self { check, ..self }
+    }
+
+    fn check_result(&self, tool: &str, result: &Value, correlation_id: &str) -> Result<(), AdcpError> {
+        self.check.as_ref().map_or(Ok(()), |check| check.check(tool, result, correlation_id))
+    }
+
+    // A result as JSON text.
+    fn check_text(&self, tool: &str, result: &str, correlation_id: &str) -> Result<(), AdcpError> {
+        let Some(check) = &self.check else { return Ok(()) };
+        let result: Value = serde_json::from_str(result).map_err(errors::result_invalid)?;
+        check.check(tool, &result, correlation_id)
     }
 }
 

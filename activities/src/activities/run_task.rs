@@ -41,6 +41,10 @@ impl Activities {
         let outcome = guard::within_grace(&ctx, running).await?;
         let Ok(result) = outcome else { return Err(guard::panicked(&input)) };
         let result = result.and_then(|value| crate::seller::result_json(crate::seller::to_json(value)));
+        let result = result.and_then(|text| {
+            self.check_text(input.task.as_ref().map_or("", |task| &task.verb), &text, &input.correlation_id)?;
+            Ok(text)
+        });
         let outcome = match result {
             _ if ctx.is_cancelled() => return Err(ActivityError::cancelled()),
             Ok(result_json) => Outcome::ResultJson(result_json),

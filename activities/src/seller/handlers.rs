@@ -25,7 +25,6 @@ pub struct Handlers {
 }
 
 type Call<T> = Arc<dyn Fn(Arc<RequestContext>, Value) -> BoxFuture<'static, T> + Send + Sync>;
-type Tool = Call<Result<Value, AdcpError>>;
 type RunTask =
     Arc<dyn Fn(Arc<RequestContext>, Arc<Work>, Value) -> BoxFuture<'static, Result<Value, AdcpError>> + Send + Sync>;
 
@@ -35,6 +34,12 @@ pub(crate) struct Verb {
     pub(crate) answers_at_once: Option<Call<bool>>,
     pub(crate) quick: bool,
     pub(crate) hands_off_to: Vec<String>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Tool {
+    pub(crate) answer: Call<Result<Value, AdcpError>>,
+    pub(crate) rerunnable: bool,
 }
 
 #[derive(Clone)]
@@ -62,6 +67,11 @@ impl Handlers {
     /// The names of the registered plain tools.
     pub fn tools(&self) -> impl Iterator<Item = &str> {
         self.tools.keys().map(String::as_str)
+    }
+
+    /// May the handler of this plain tool be called again when nobody knows what it did?
+    pub fn is_rerunnable(&self, tool: &str) -> bool {
+        self.tools.get(tool).is_some_and(|tool| tool.rerunnable)
     }
 
     /// What the seller says about itself beyond what its wiring says; an object.
@@ -229,11 +239,13 @@ impl<S: Send + Sync + 'static> HandlersBuilder<S> {
 
     /// Registers a plain tool: one that is always answered at once.
     pub fn tool<Marker: ?Sized>(&mut self, name: &str, handler: impl IntoToolHandler<S, Marker>) {
-        let (handler, state) = (handler.into_handler(), self.state.clone());
-        let tool: Tool = Arc::new(move |request, body| {
+        let (tool, state) = (handler.into_registration(), self.state.clone());
+        let (handler, rerunnable) = (tool.handler, tool.rerunnable);
+        let answer: Call<_> = Arc::new(move |request, body| {
             let (handler, context) = (handler.clone(), Context::new(state.clone(), request));
             Box::pin(async move { handler.answer(context, body).await })
         });
+        let tool = Tool { answer, rerunnable };
         if !is_name(name) {
             self.mistakes.push(WiringError::InvalidHandlerName(name.to_owned()));
         } else if verbs::find(name).is_some() || RESERVED_TOOLS.contains(&name) {

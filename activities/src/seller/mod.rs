@@ -23,7 +23,7 @@ pub use dispatcher::{Handler, NullHandler};
 pub use enqueue::{EnqueueFunction, EnqueueHandler, EnqueueRegistration, IntoEnqueueHandler, enqueue};
 pub use handlers::{Handlers, HandlersBuilder, WiringError};
 pub use task::{IntoTaskHandler, Progress, TaskContext, TaskFunction, TaskHandler, TaskRegistration, task};
-pub use tool::{IntoToolHandler, ToolFunction, ToolHandler};
+pub use tool::{IntoToolHandler, ToolFunction, ToolHandler, ToolRegistration, tool};
 pub use verb::{IntoVerbHandler, VerbFunction, VerbHandler, VerbRegistration, verb};
 
 pub(crate) use conditions::Settled;

@@ -10,21 +10,47 @@ use std::{marker::PhantomData, sync::Arc};
 /// Answers requests of one tool that is never answered `submitted`.
 #[async_trait]
 pub trait ToolHandler<S>: Send + Sync + 'static {
-    /// Answers. Of a tool that changes something it may be called again with the same idempotency token, after a crash; an
-    /// `AdcpError` is an answer.
+    /// Answers; an `AdcpError` is an answer, and says that nothing was done.
     async fn answer(&self, context: Context<S>, request: Value) -> Result<Value, AdcpError>;
 }
 
-/// Is, or makes, a [`ToolHandler`]: an async function `(Context<S>, Request) -> Result<Response, AdcpError>`, or the handler
-/// itself.
+/// Is, or makes, a [`ToolRegistration`]: an async function `(Context<S>, Request) -> Result<Response, AdcpError>`, a
+/// [`ToolHandler`], or a registration with options.
 pub trait IntoToolHandler<S, Marker: ?Sized> {
-    /// The handler.
-    fn into_handler(self) -> Arc<dyn ToolHandler<S>>;
+    /// The registration.
+    fn into_registration(self) -> ToolRegistration<S>;
+}
+
+/// A tool's handler with its options.
+pub struct ToolRegistration<S> {
+    pub(crate) handler: Arc<dyn ToolHandler<S>>,
+    pub(crate) rerunnable: bool,
+}
+
+/// Takes a tool's handler, to say more about it.
+pub fn tool<S, Marker: ?Sized>(handler: impl IntoToolHandler<S, Marker>) -> ToolRegistration<S> {
+    handler.into_registration()
+}
+
+impl<S> ToolRegistration<S> {
+    /// The handler may be called again with the same idempotency token when a process died and nobody knows what it did: it
+    /// looks what the first call did, or does nothing that lasts. Without this such a request is left for an operator.
+    #[must_use]
+    pub fn rerunnable(mut self) -> Self {
+        self.rerunnable = true;
+        self
+    }
+}
+
+impl<S> IntoToolHandler<S, ToolRegistration<S>> for ToolRegistration<S> {
+    fn into_registration(self) -> ToolRegistration<S> {
+        self
+    }
 }
 
 impl<S, H: ToolHandler<S>> IntoToolHandler<S, dyn ToolHandler<S>> for H {
-    fn into_handler(self) -> Arc<dyn ToolHandler<S>> {
-        Arc::new(self)
+    fn into_registration(self) -> ToolRegistration<S> {
+        ToolRegistration { handler: Arc::new(self), rerunnable: false }
     }
 }
 
@@ -57,7 +83,7 @@ where
     R: DeserializeOwned + Send + 'static,
     O: Serialize + Send + 'static,
 {
-    fn into_handler(self) -> Arc<dyn ToolHandler<S>> {
-        Arc::new(ToolFunction(self, PhantomData))
+    fn into_registration(self) -> ToolRegistration<S> {
+        ToolFunction(self, PhantomData).into_registration()
     }
 }

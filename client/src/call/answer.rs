@@ -5,7 +5,7 @@ use crate::Error;
 use handoff_proto::{
     errors, json,
     limits::MAX_REQUEST_BYTES,
-    verbs::{self, Verb},
+    verbs,
     wire::{self, AdcpError},
 };
 use handoff_store::{Answer as RecordedAnswer, RegistryError};
@@ -89,7 +89,7 @@ pub fn error_body(verb: &str, request_text: &[u8], error: &AdcpError) -> Value {
 
 /// A seller's result as the answer to this request.
 pub(super) fn completed(request: &Request<'_>, task_id: &str, result: Value, replayed: bool) -> Answer {
-    compose(request, task_id, wire::completed_body(Some(request.verb), result), "completed", replayed)
+    compose(request, task_id, request.completed_body(result), "completed", replayed)
 }
 
 /// The submitted envelope as the answer to this request.
@@ -118,8 +118,8 @@ pub(super) fn result(text: &str) -> Result<Value, CallError> {
 
 /// What wholesale discovery is answered when time runs out: it must not be `submitted`, and says itself what is missing.
 pub(super) fn incomplete(request: &Request<'_>, task_id: &str, replayed: bool) -> Option<Answer> {
-    wholesale_items(request.verb, &request.body)?;
-    let body = incomplete_body(request.verb.name, &request.body);
+    wholesale_items(&request.tool, &request.body)?;
+    let body = incomplete_body(&request.tool, &request.body);
     Some(compose(request, task_id, body, "completed", replayed))
 }
 
@@ -138,9 +138,9 @@ pub fn incomplete_body(verb: &str, request: &Value) -> Value {
     Value::Object(body)
 }
 
-fn wholesale_items(verb: &Verb, request: &Value) -> Option<&'static str> {
+fn wholesale_items(verb: &str, request: &Value) -> Option<&'static str> {
     let is = |mode: &str| request.get(mode).and_then(Value::as_str) == Some("wholesale");
-    match verb.name {
+    match verb {
         "get_products" if is("buying_mode") => Some("products"),
         "get_signals" if is("discovery_mode") => Some("signals"),
         _ => None,

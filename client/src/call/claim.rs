@@ -3,7 +3,7 @@
 use super::{CallError, request::Request};
 use crate::{Handoff, backoff::Backoff};
 use handoff_proto::{errors, v1::TaskRef, wire::AdcpError};
-use handoff_store::{Answer, Claim, NewClaim};
+use handoff_store::{Answer, Claim, Lease, NewClaim};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -27,21 +27,30 @@ impl Handoff {
         &self,
         request: &Request<'_>,
         task: &TaskRef,
+        lease: Option<&Lease>,
         deadline: Instant,
     ) -> Result<Claimed, CallError> {
         let claim = NewClaim {
             task: task.clone(),
-            protocol: request.verb.protocol.to_owned(),
+            protocol: request.protocol.to_owned(),
             idempotency_key: request.idempotency_key.clone(),
             request_hash: request.hash.clone(),
             context_json: request.context().map(ToString::to_string),
             webhook: request.webhook.clone(),
         };
+        let limit = self.config().new_keys.as_ref().filter(|_| request.idempotency_key.is_some());
+        if let Some(limit) = limit {
+            limit.admit(task)?;
+        }
         let give_up = deadline.min(Instant::now() + LONGEST_RETRY);
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
         // The same claim again means the same: its task id is its own.
         let claimed = loop {
-            match self.registry().claim(&claim).await {
+            let claimed = match lease {
+                Some(lease) => self.registry().claim_directly(&claim, lease).await,
+                None => self.registry().claim(&claim).await,
+            };
+            match claimed {
                 Err(error) if error.is_transient() && Instant::now() < give_up => {
                     tracing::debug!(%error, "claiming again");
                     tokio::time::sleep(backoff.pause()).await;
@@ -49,9 +58,16 @@ impl Handoff {
                 claimed => break claimed.map_err(CallError::registry)?,
             }
         };
-        self.config().metrics.claimed(request.verb.name, label(&claimed, &task.task_id));
+        if let Some(limit) = limit.filter(|_| is_new(&claimed, &task.task_id)) {
+            limit.count(task);
+        }
+        self.config().metrics.claimed(&request.tool, label(&claimed, &task.task_id));
         meaning(claimed, &task.task_id).map_err(CallError::from)
     }
+}
+
+fn is_new(claim: &Claim, own_task_id: &str) -> bool {
+    label(claim, own_task_id) == "new"
 }
 
 fn label(claim: &Claim, own_task_id: &str) -> &'static str {

@@ -2,15 +2,20 @@
 
 mod answer;
 mod claim;
+mod direct;
+mod new_keys;
 mod request;
 mod secrets;
 mod start;
 mod wait;
 
 pub use answer::{Answer, CallError, error_body, incomplete_body};
+pub(crate) use direct::AtWork;
+pub use direct::{Direct, DirectContext, DirectOptions};
+pub use new_keys::NewKeysLimit;
 pub use request::sync_deadline;
 
-use crate::{Caller, Handoff};
+use crate::{Caller, Handoff, error::unavailable};
 use claim::Claimed;
 use handoff_proto::{
     TaskId, convert,
@@ -20,6 +25,9 @@ use handoff_proto::{
 use request::Request;
 use tokio::time::Instant;
 use tracing::{Instrument, Span, field::Empty};
+
+// Seconds.
+const RETRY_AFTER: u32 = 10;
 
 impl Handoff {
     /// Calls an AdCP verb with the request as the buyer wrote it.
@@ -32,43 +40,46 @@ impl Handoff {
         if self.config().encryption.is_none() {
             request.needs_no_keys()?;
         }
-        let task = TaskRef {
-            task_id: TaskId::generate().into(),
-            scope: caller.scope.clone(),
-            principal: caller.principal.clone(),
-            verb: request.verb.name.to_owned(),
-        };
-        let input = TaskInput {
-            task: Some(task),
-            request_json: request.text.clone().into_owned(),
-            sync_deadline: Some(convert::to_proto_duration(request.sync_deadline)),
-            sandbox: caller.sandbox,
-            correlation_id: uuid::Uuid::now_v7().simple().to_string(),
-            trace: None,
-        };
+        // Before anything is claimed: the run could not be started.
+        if self.temporal().is_err() {
+            return Err(unavailable("The seller can't take new work at the moment.", RETRY_AFTER).into());
+        }
+        let input = new_input(caller, &request);
         fits(&input)?;
+        let deadline = Instant::now() + request.sync_deadline + self.config().grace;
+        let correlation_id = input.correlation_id.clone();
+        self.observe(caller, &request, &correlation_id, self.answer(&request, input, deadline)).await
+    }
+
+    /// Traces and counts how a request is answered.
+    async fn observe(
+        &self,
+        caller: &Caller,
+        request: &Request<'_>,
+        correlation_id: &str,
+        answering: impl Future<Output = Result<Answer, CallError>>,
+    ) -> Result<Answer, CallError> {
         let began = Instant::now();
-        let deadline = began + request.sync_deadline + self.config().grace;
         let span = tracing::error_span!(
             target: handoff_telemetry::SPANS,
             "call",
-            otel.name = format!("call {}", request.verb.name),
+            otel.name = format!("call {}", request.tool),
             otel.kind = "client",
             otel.status_code = Empty,
-            verb = request.verb.name,
+            verb = request.tool,
             scope = caller.scope,
-            correlation_id = input.correlation_id,
+            correlation_id,
             task_id = Empty,
             workflow_id = Empty,
             outcome = Empty,
         );
-        let answer = self.answer(&request, input, deadline).instrument(span.clone()).await;
+        let answer = answering.instrument(span.clone()).await;
         let outcome = outcome(&answer);
         span.record("outcome", outcome);
         if outcome == "failed" {
             span.record("otel.status_code", "ERROR");
         }
-        self.config().metrics.called(request.verb.name, outcome, began.elapsed());
+        self.config().metrics.called(&request.tool, outcome, began.elapsed());
         answer
     }
 
@@ -79,21 +90,27 @@ impl Handoff {
         deadline: Instant,
     ) -> Result<Answer, CallError> {
         let task = input.task.get_or_insert_default();
-        match self.claim(request, task, deadline).await? {
+        match self.claim(request, task, None, deadline).await? {
             Claimed::Answered { task_id, answer } => {
                 Span::current().record("task_id", &task_id);
                 answer::recorded(request, &task_id, &answer, true)
             }
             Claimed::Run { task_id, attached } => {
                 task.task_id = task_id;
-                let span = Span::current();
-                span.record("task_id", &task.task_id).record("workflow_id", task.workflow_id());
                 tracing::debug!(attached, "claimed");
-                input.trace = handoff_telemetry::trace::carry();
+                trace_run(&mut input);
                 self.wait(request, input, attached, deadline).await
             }
         }
     }
+}
+
+/// The run that is about to be asked belongs to this call.
+fn trace_run(input: &mut TaskInput) {
+    if let Some(task) = &input.task {
+        Span::current().record("task_id", &task.task_id).record("workflow_id", task.workflow_id());
+    }
+    input.trace = handoff_telemetry::trace::carry();
 }
 
 /// What a call came to, in few words.
@@ -105,6 +122,24 @@ fn outcome(answer: &Result<Answer, CallError>) -> &'static str {
         Err(CallError::Refused(error)) if error.code == "SERVICE_UNAVAILABLE" => "unavailable",
         Err(CallError::Refused(_)) => "refused",
         Err(CallError::Infrastructure(_)) => "failed",
+    }
+}
+
+/// A request with a fresh task id and correlation id.
+fn new_input(caller: &Caller, request: &Request<'_>) -> TaskInput {
+    let task = TaskRef {
+        task_id: TaskId::generate().into(),
+        scope: caller.scope.clone(),
+        principal: caller.principal.clone(),
+        verb: request.tool.clone(),
+    };
+    TaskInput {
+        task: Some(task),
+        request_json: request.text.clone().into_owned(),
+        sync_deadline: Some(convert::to_proto_duration(request.sync_deadline)),
+        sandbox: caller.sandbox,
+        correlation_id: caller.correlation_id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string()),
+        trace: None,
     }
 }
 

@@ -5,8 +5,9 @@ use handoff_proto::{
     errors,
     json::{self, JsonError},
     limits::{MAX_CONTEXT_BYTES, MAX_REQUEST_BYTES},
+    tools,
     verbs::{self, IdempotencyKey, Verb},
-    wire::AdcpError,
+    wire::{self, AdcpError},
 };
 use handoff_store::Webhook;
 use serde_json::Value;
@@ -14,8 +15,13 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 /// A request that may be claimed.
 pub(super) struct Request<'a> {
-    pub(super) verb: &'static Verb,
-    /// As the buyer wrote it, without what is the webhook's alone.
+    /// Absent for a plain tool.
+    pub(super) verb: Option<&'static Verb>,
+    pub(super) tool: String,
+    pub(super) protocol: &'static str,
+    status_in_result: bool,
+    requirement: IdempotencyKey,
+    /// As the buyer wrote it; a verb's without what is the webhook's alone.
     pub(super) text: Cow<'a, str>,
     pub(super) body: Value,
     /// The webhook that it registers.
@@ -32,7 +38,35 @@ impl<'a> Request<'a> {
             AdcpError::correctable("UNSUPPORTED_FEATURE", format!("{verb:?} is not a verb that this seller runs."))
                 .suggestion("Call get_adcp_capabilities for what is supported.")
         })?;
-        let mut body = json::parse_object(text, MAX_REQUEST_BYTES).map_err(unreadable)?;
+        let mut request = Self::parse(verb.name, text, longest_wait)?;
+        request.webhook = secrets::take_webhook(&mut request.body)?;
+        if request.webhook.is_some() {
+            // Written anew even without a secret: in the text there may be another webhook under the same name.
+            request.text = request.body.to_string().into();
+        }
+        request.idempotency_key = idempotency_key(verb.idempotency_key, &request.body)?;
+        request.sync_deadline = sync_deadline(&request.body, longest_wait)?;
+        request.verb = Some(verb);
+        request.protocol = verb.protocol;
+        request.status_in_result = verb.status_in_result;
+        request.requirement = verb.idempotency_key;
+        Ok(request)
+    }
+
+    /// A plain tool's request. What is no tool of the protocol is one of the seller's own. A webhook in it is for its handler:
+    /// there is no task to tell of, and nothing of the request is stored but its hash.
+    pub(super) fn read_plain(tool: &str, text: &'a [u8], longest_wait: Duration) -> Result<Self, CallError> {
+        let known = tools::find(tool).unwrap_or(&tools::UNLISTED);
+        let mut request = Self::parse(tool, text, longest_wait)?;
+        request.idempotency_key = idempotency_key(known.idempotency_key, &request.body)?;
+        request.protocol = known.protocol;
+        request.status_in_result = known.status_in_result;
+        request.requirement = known.idempotency_key;
+        Ok(request)
+    }
+
+    fn parse(tool: &str, text: &'a [u8], sync_deadline: Duration) -> Result<Self, CallError> {
+        let body = json::parse_object(text, MAX_REQUEST_BYTES).map_err(unreadable)?;
         let text = std::str::from_utf8(text).map_err(|_| invalid("The request is not UTF-8."))?;
         if let Some(size) =
             context_of(&body).map(|context| context.to_string().len()).filter(|size| *size > MAX_CONTEXT_BYTES)
@@ -41,12 +75,34 @@ impl<'a> Request<'a> {
             return Err(invalid(message).field("context").into());
         }
         let hash = json::request_hash(&body).map_err(unreadable)?;
-        let webhook = secrets::take_webhook(&mut body)?;
-        // Written anew even without a secret: in the text there may be another webhook under the same name.
-        let text = if webhook.is_some() { body.to_string().into() } else { text.into() };
-        let idempotency_key = idempotency_key(verb, &body)?;
-        let sync_deadline = sync_deadline(&body, longest_wait)?;
-        Ok(Self { verb, text, body, webhook, idempotency_key, hash, sync_deadline })
+        Ok(Self {
+            verb: None,
+            tool: tool.to_owned(),
+            protocol: tools::UNLISTED.protocol,
+            status_in_result: true,
+            requirement: IdempotencyKey::Ignored,
+            text: text.into(),
+            body,
+            webhook: None,
+            idempotency_key: None,
+            hash,
+            sync_deadline,
+        })
+    }
+
+    /// Whether the protocol wants a key.
+    pub(super) fn requirement(&self) -> IdempotencyKey {
+        self.requirement
+    }
+
+    /// A result as the body of an answer.
+    pub(super) fn completed_body(&self, result: Value) -> Value {
+        if self.status_in_result { wire::completed_body(self.verb, result) } else { result }
+    }
+
+    /// May the answer be `submitted`, by the protocol's rules?
+    pub(super) fn may_be_async(&self) -> bool {
+        self.verb.is_some_and(|verb| verb.may_be_async(&self.body))
     }
 
     /// To be echoed.
@@ -69,7 +125,7 @@ impl<'a> Request<'a> {
 // A body may hold anything.
 impl fmt::Debug for Request<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request").field("verb", &self.verb.name).field("hash", &self.hash).finish_non_exhaustive()
+        f.debug_struct("Request").field("tool", &self.tool).field("hash", &self.hash).finish_non_exhaustive()
     }
 }
 
@@ -86,13 +142,13 @@ fn unreadable(error: JsonError) -> AdcpError {
     invalid(format!("The request can't be read: {error}."))
 }
 
-fn idempotency_key(verb: &Verb, request: &Value) -> Result<Option<String>, AdcpError> {
+fn idempotency_key(requirement: IdempotencyKey, request: &Value) -> Result<Option<String>, AdcpError> {
     let wrong = |message: &str| {
         invalid(message).field("idempotency_key").suggestion(
             "Send 16 to 255 letters, digits, '_', '.', ':' or '-', for example a UUID; a new one per request.",
         )
     };
-    match (verb.idempotency_key, request.get("idempotency_key")) {
+    match (requirement, request.get("idempotency_key")) {
         (IdempotencyKey::Ignored, _) | (IdempotencyKey::Optional, None) => Ok(None),
         (IdempotencyKey::Required, None) => Err(wrong("idempotency_key is required.")),
         (_, Some(Value::String(key))) if is_key(key) => Ok(Some(key.clone())),

@@ -49,8 +49,11 @@ impl Handoff {
         .rpc_options(rpc)
         .build();
         let workflow = VerbWorkflow::new(task.verb.clone());
-        let asking =
-            self.temporal().execute_update_with_start_workflow(workflow, input.clone(), OutcomeUpdate, (), options);
+        let temporal = match self.temporal() {
+            Ok(temporal) => temporal,
+            Err(error) => return Ok(Attempt::Busy(error.to_string())),
+        };
+        let asking = temporal.execute_update_with_start_workflow(workflow, input.clone(), OutcomeUpdate, (), options);
         match tokio::time::timeout(timeout, asking).await {
             Err(_) => Ok(Attempt::Silent),
             Ok(Ok(outcome)) => Ok(match outcome.kind {

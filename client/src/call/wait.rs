@@ -1,7 +1,7 @@
 //! Asking until there is an answer, or no time left.
 
 use super::{
-    Answer, CallError,
+    Answer, CallError, RETRY_AFTER,
     answer::{self, result},
     request::Request,
     start::Attempt,
@@ -14,8 +14,6 @@ use handoff_proto::{
 use handoff_store::ClaimView;
 use std::time::Duration;
 use tokio::time::Instant;
-
-const RETRY_AFTER: u32 = 10;
 
 // How the run was left, which decides what is asked next.
 #[derive(Clone, Copy, PartialEq)]
@@ -91,15 +89,7 @@ impl Handoff {
         attached: bool,
     ) -> Result<Option<Answer>, CallError> {
         match self.registry().claim_view(task).await {
-            Ok(ClaimView::InFlight) => Ok(None),
-            Ok(ClaimView::Answered(recorded)) => {
-                answer::recorded(request, &task.task_id, &recorded, attached).map(Some)
-            }
-            Ok(ClaimView::Refused { error_json }) => Err(match serde_json::from_str::<v1::AdcpError>(&error_json) {
-                Ok(error) => error.to_wire().into(),
-                Err(_) => errors::outcome_unknown().into(),
-            }),
-            Ok(ClaimView::OutcomeUnknown | ClaimView::Missing) => Err(errors::outcome_unknown().into()),
+            Ok(view) => recorded(request, &task.task_id, view, attached),
             // The run may still answer.
             Err(error) if error.is_transient() => {
                 tracing::debug!(%error, "the registry can't be asked");
@@ -118,5 +108,23 @@ impl Handoff {
                     .into())
             }
         }
+    }
+}
+
+/// What a claim's state means to who waits for its answer; nothing while it is in flight.
+pub(super) fn recorded(
+    request: &Request<'_>,
+    task_id: &str,
+    view: ClaimView,
+    attached: bool,
+) -> Result<Option<Answer>, CallError> {
+    match view {
+        ClaimView::InFlight => Ok(None),
+        ClaimView::Answered(recorded) => answer::recorded(request, task_id, &recorded, attached).map(Some),
+        ClaimView::Refused { error_json } => Err(match serde_json::from_str::<v1::AdcpError>(&error_json) {
+            Ok(error) => error.to_wire().into(),
+            Err(_) => errors::outcome_unknown().into(),
+        }),
+        ClaimView::OutcomeUnknown | ClaimView::Missing => Err(errors::outcome_unknown().into()),
     }
 }

@@ -49,6 +49,8 @@ fn to_json(request: &ReconciledRequest) -> Value {
 fn stage(stage: ObservedStage) -> &'static str {
     match stage {
         ObservedStage::Claimed => "claimed",
+        ObservedStage::Leased => "leased",
+        ObservedStage::Lapsed => "lapsed",
         ObservedStage::Pending => "pending",
         ObservedStage::Submitted => "submitted",
     }

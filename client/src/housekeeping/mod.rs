@@ -97,8 +97,8 @@ impl Housekeeper {
 
 impl Handoff {
     /// What looks after this client's registry.
-    pub fn housekeeper(&self) -> Housekeeper {
-        Housekeeper::new(self.temporal().clone(), self.registry().clone())
+    pub fn housekeeper(&self) -> Result<Housekeeper, Error> {
+        Ok(Housekeeper::new(self.temporal()?.clone(), self.registry().clone()))
     }
 }
 

@@ -94,7 +94,7 @@ impl Handoff {
         older_than: Duration,
         tombstones_older_than: Duration,
     ) -> Result<PurgeReport, Error> {
-        let housekeeper = self.housekeeper();
+        let housekeeper = self.housekeeper()?;
         let mut report = PurgeReport { dry_run, requests: Vec::new() };
         let mut after = None;
         loop {

@@ -106,7 +106,7 @@ impl Handoff {
     /// Looks at every unfinished request that has not changed for `min_age`, and ends those whose run is gone. A claim whose run
     /// never started is left alone: the buyer's retry starts it with the same ids.
     pub async fn reconcile(&self, dry_run: bool, min_age: Duration) -> Result<ReconcileReport, Error> {
-        let housekeeper = self.housekeeper();
+        let housekeeper = self.housekeeper()?;
         let mut report = ReconcileReport { dry_run, requests: Vec::new() };
         let mut after = None;
         loop {
@@ -138,7 +138,12 @@ impl Housekeeper {
     }
 
     async fn reconcile_one(&self, observed: Observation, dry_run: bool) -> ReconciledRequest {
-        let (run, mut action) = match self.look_at_run(&observed.task).await {
+        let looked = match observed.stage {
+            // No run is, or was, part of it.
+            ObservedStage::Leased | ObservedStage::Lapsed => Ok(RunSeen::Missing),
+            _ => self.look_at_run(&observed.task).await,
+        };
+        let (run, mut action) = match looked {
             Ok(run) => {
                 let action = plan(observed.stage, &run);
                 (run, action)
@@ -162,6 +167,8 @@ impl Housekeeper {
 // What the registry will do if the row is unchanged.
 fn plan(stage: ObservedStage, run: &RunSeen) -> ReconcileAction {
     match (run, stage) {
+        (_, ObservedStage::Leased) => ReconcileAction::Left,
+        (_, ObservedStage::Lapsed) => ReconcileAction::Voided,
         (RunSeen::Open | RunSeen::Unknown, _) | (RunSeen::Missing, ObservedStage::Claimed) => ReconcileAction::Left,
         (RunSeen::Closed(_) | RunSeen::Missing, ObservedStage::Submitted) => ReconcileAction::Settled,
         (RunSeen::Closed(_) | RunSeen::Missing, ObservedStage::Pending) => ReconcileAction::Discarded,
@@ -178,13 +185,15 @@ mod tests {
 
     #[test]
     fn only_what_has_lost_its_run_is_ended() {
-        use ObservedStage::{Claimed, Pending, Submitted};
+        use ObservedStage::{Claimed, Lapsed, Leased, Pending, Submitted};
         let closed = RunSeen::Closed("terminated");
         for (stage, run, action) in [
             (Claimed, RunSeen::Open, ReconcileAction::Left),
             (Submitted, RunSeen::Open, ReconcileAction::Left),
             (Submitted, RunSeen::Unknown, ReconcileAction::Left),
             (Claimed, RunSeen::Missing, ReconcileAction::Left),
+            (Leased, RunSeen::Missing, ReconcileAction::Left),
+            (Lapsed, RunSeen::Missing, ReconcileAction::Voided),
             (Claimed, closed.clone(), ReconcileAction::Voided),
             (Pending, RunSeen::Missing, ReconcileAction::Discarded),
             (Pending, closed.clone(), ReconcileAction::Discarded),

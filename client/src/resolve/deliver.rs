@@ -1,6 +1,6 @@
 //! Bringing a decision to the run: as an update that is answered once it is settled, or as a signal that outlives us.
 
-use crate::{Error, Handoff, backoff::Backoff, codec, error, queue};
+use crate::{Error, Handoff, backoff::Backoff, codec, error};
 use handoff_proto::{
     v1::{Completion, Resolution, Settlement, TaskRef, completion::Outcome},
     workflows::{CompleteSignal, FailSignal, ResolveUpdate, VerbWorkflow},
@@ -39,7 +39,7 @@ type Run = WorkflowHandle<Client, VerbWorkflow>;
 
 impl Handoff {
     pub(super) async fn deliver(&self, task: &TaskRef, completion: &Completion) -> Result<Delivery, Error> {
-        let run: Run = self.temporal().get_workflow_handle(task.workflow_id());
+        let run: Run = self.temporal()?.get_workflow_handle(task.workflow_id());
         let update = tokio::time::timeout(self.config().resolve_timeout, self.update(&run, completion));
         let answer = tokio::select! {
             answer = update => answer.unwrap_or(Ok(None)),
@@ -76,7 +76,7 @@ impl Handoff {
                 }
                 Ok(Resolution { message, .. }) => return Ok(Some(Delivery::Refused(message))),
                 Err(WorkflowUpdateError::NotFound(_)) => return Ok(Some(Delivery::RunGone)),
-                Err(WorkflowUpdateError::Failed(failure)) => return Ok(Some(self.refused(*failure).await)),
+                Err(WorkflowUpdateError::Failed(failure)) => return self.refused(*failure).await.map(Some),
                 Err(WorkflowUpdateError::Rpc(status)) if error::is_transient(status.code()) => {
                     tracing::debug!(code = ?status.code(), "sending the decision again");
                     tokio::time::sleep(backoff.pause()).await;
@@ -115,17 +115,17 @@ impl Handoff {
     // Ends early when Temporal says that nobody polls; a server that can't tell changes nothing.
     async fn nobody_works(&self) {
         tokio::time::sleep(LOOK_FOR_WORKERS_AFTER).await;
-        match queue::pollers(self.temporal(), &self.config().task_queue).await {
+        match self.pollers().await {
             Ok(pollers) if pollers.workflow == 0 => {}
             _ => std::future::pending().await,
         }
     }
 
     // The validator refused, or the run closed with the update still open.
-    async fn refused(&self, failure: Failure) -> Delivery {
-        match &failure.failure_info {
+    async fn refused(&self, failure: Failure) -> Result<Delivery, Error> {
+        Ok(match &failure.failure_info {
             Some(FailureInfo::ApplicationFailureInfo(info)) if info.r#type == CLOSED_MEANWHILE => Delivery::RunGone,
-            _ => Delivery::Refused(codec::failure_message(&self.temporal().options().data_converter, failure).await),
-        }
+            _ => Delivery::Refused(codec::failure_message(&self.temporal()?.options().data_converter, failure).await),
+        })
     }
 }

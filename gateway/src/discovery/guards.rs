@@ -4,11 +4,6 @@ use crate::account::Resolved;
 use handoff_proto::{verbs, wire::AdcpError};
 use serde_json::Value;
 
-/// Wholesale discovery is answered at once, or in part; never later.
-pub(super) fn is_wholesale(request: &Value) -> bool {
-    ["buying_mode", "discovery_mode"].iter().any(|mode| request.get(mode).and_then(Value::as_str) == Some("wholesale"))
-}
-
 /// Refuses what can't be kept: a webhook for an answer that never comes later, or a task of nobody's.
 pub(super) fn before(verb: &str, request: &Value, resolved: &Resolved) -> Result<(), AdcpError> {
     let has_webhook = request.get("push_notification_config").is_some_and(|config| !config.is_null());

@@ -5,60 +5,62 @@ mod guards;
 
 use crate::{
     account::Resolved,
-    direct::{self, Direct},
     door::{Asked, Door},
 };
-use handoff_client::{CallError, incomplete_body, sync_deadline};
+use handoff_client::{CallError, Direct, DirectContext, incomplete_body, sync_deadline};
 use handoff_proto::{
-    v1::{TaskInput, decision::Kind},
+    errors,
+    v1::{Decision, decision::Kind},
+    verbs::{self, Verb},
     wire::AdcpError,
 };
 use serde_json::Value;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+// Before the call's own budget ends, which would start a workflow.
+const MARGIN: Duration = Duration::from_millis(20);
 
 /// Is the verb one of those?
 pub(crate) fn is_discovery(verb: &str) -> bool {
-    matches!(verb, "get_products" | "get_signals")
+    verbs::find(verb).is_some_and(Verb::is_discovery)
 }
 
 /// Answers.
 pub(crate) async fn answer(door: &Arc<Door>, asked: &Asked, resolved: &Resolved) -> Result<Value, CallError> {
     guards::before(&asked.call.tool, &asked.request, resolved)?;
-    let budget = sync_deadline(&asked.request, door.default_deadline)?;
+    let budget = sync_deadline(&asked.request, door.handoff.config().sync_deadline)?;
     let (own, call, has_account) = (door.clone(), asked.clone(), resolved.has_account);
-    let handler = move |input: TaskInput| async move {
-        match tokio::time::timeout(budget, own.activities.decide_directly(&input)).await {
-            Ok(decision) => decided(&own, &call, has_account, decision?.kind),
-            Err(_) => out_of_time(&call, has_account),
+    let handler = async move |context: DirectContext| {
+        let deciding = own.activities.decide_directly(context.input());
+        if has_account {
+            return decided(has_account, deciding.await?.kind);
+        }
+        match tokio::time::timeout(budget.saturating_sub(MARGIN), deciding).await {
+            Ok(decision) => decided(has_account, decision?.kind),
+            Err(_) => out_of_time(&call),
         }
     };
-    Ok(direct::answer(door, &resolved.caller, asked, budget, handler).await?.body)
+    let (tool, text) = (&asked.call.tool, asked.call.text.as_bytes());
+    Ok(door.handoff.answer_directly(&resolved.caller, tool, text, handler).await?.body)
 }
 
-fn decided(door: &Door, asked: &Asked, has_account: bool, kind: Option<Kind>) -> Result<Direct, AdcpError> {
+fn decided(has_account: bool, kind: Option<Kind>) -> Result<Direct, AdcpError> {
     match kind {
         Some(Kind::Complete(complete)) => {
-            let result = serde_json::from_str(&complete.result_json).map_err(handoff_proto::errors::result_invalid)?;
-            door.contract.check_response(asked, &result)?;
-            Ok(Direct::Complete(result))
+            serde_json::from_str(&complete.result_json).map(Direct::Complete).map_err(errors::result_invalid)
         }
         Some(Kind::Refuse(error)) => Err(error.to_wire()),
         Some(_) if !has_account => Err(guards::account_needed()),
-        Some(_) => Ok(Direct::HandOff),
-        None => Ok(Direct::Undecided),
+        handed_off => Ok(Direct::HandOff(Decision { kind: handed_off })),
     }
 }
 
-// A workflow decides, unless nobody could ever learn what it decided: then the buyer is told what is missing.
-fn out_of_time(asked: &Asked, has_account: bool) -> Result<Direct, AdcpError> {
-    let keyed = asked.request.get("idempotency_key").is_some();
-    let wholesale = guards::is_wholesale(&asked.request);
-    match (has_account, wholesale, keyed) {
-        (true, false, _) | (true, true, true) => Ok(Direct::Undecided),
-        // What is recorded under a key should not be an answer that lacks everything.
-        (false, _, true) => Err(AdcpError::transient("SERVICE_UNAVAILABLE", "The seller did not answer in time.")
+// Nobody could ask later for what was decided: the buyer is told what is missing. That is no answer to be recorded under a key.
+fn out_of_time(asked: &Asked) -> Result<Direct, AdcpError> {
+    if asked.request.get("idempotency_key").is_some() {
+        return Err(AdcpError::transient("SERVICE_UNAVAILABLE", "The seller did not answer in time.")
             .suggestion("Send the same request again, or name an account to be answered later.")
-            .retry_after(10)),
-        (_, _, false) => Ok(Direct::Complete(incomplete_body(&asked.call.tool, &asked.request))),
+            .retry_after(10));
     }
+    Ok(Direct::Complete(incomplete_body(&asked.call.tool, &asked.request)))
 }

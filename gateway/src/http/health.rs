@@ -7,6 +7,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use handoff_client::Handoff;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +22,7 @@ pub(super) async fn alive() -> Json<Value> {
 /// moment, but taking every replica out of the balancer would take the polls with it.
 pub(super) async fn ready(State(door): State<Arc<Door>>) -> Response {
     let registry = async { matches!(tokio::time::timeout(PATIENCE, door.tasks.health()).await, Ok(Ok(_))) };
-    let (registry, (temporal, workers)) = tokio::join!(registry, door.engine.look(PATIENCE));
+    let (registry, (temporal, workers)) = tokio::join!(registry, look(&door.handoff));
     let parts = [("registry", registry), ("temporal", temporal), ("workers", workers)];
     let missing: Vec<&str> = parts.iter().filter(|(_, there)| !there).map(|(name, _)| *name).collect();
     let (status, word) = match (registry, missing.is_empty()) {
@@ -30,6 +31,14 @@ pub(super) async fn ready(State(door): State<Arc<Door>>) -> Response {
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
     };
     (status, Json(json!({"status": word, "missing": missing}))).into_response()
+}
+
+// Does Temporal answer, and do workers poll?
+async fn look(handoff: &Handoff) -> (bool, bool) {
+    match tokio::time::timeout(PATIENCE, handoff.has_workers()).await {
+        Ok(Ok(workers)) => (true, workers),
+        _ => (false, false),
+    }
 }
 
 /// What is measured, if anything is.

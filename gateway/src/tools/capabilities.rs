@@ -1,11 +1,12 @@
 //! `get_adcp_capabilities`: what was registered, over what the seller says about itself.
 
 use super::Catalog;
-use crate::{contract::Contract, door::Door, version};
+use crate::{door::Door, version};
 use handoff_activities::seller::Handlers;
-use handoff_proto::verbs;
+use handoff_client::Config;
+use handoff_proto::{tools, verbs};
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 // The protocol's range.
 const SHORTEST_REPLAY: u64 = 3_600;
@@ -17,17 +18,15 @@ pub(crate) fn capabilities(door: &Door) -> Value {
 }
 
 /// Makes it, once.
-pub(crate) fn compose(handlers: &Handlers, catalog: &Catalog, contract: &Contract, replay_ttl: Duration) -> Value {
+pub(crate) fn compose(handlers: &Handlers, catalog: &Catalog, config: &Config) -> Value {
     let protocols: BTreeSet<String> = catalog
         .names()
-        .filter_map(|tool| {
-            verbs::find(tool).map(|verb| verb.protocol.to_owned()).or_else(|| contract.protocol_of(tool))
-        })
+        .filter_map(|tool| verbs::find(tool).map(|verb| verb.protocol).or(tools::find(tool).map(|tool| tool.protocol)))
         .map(|protocol| protocol.replace('-', "_"))
         .filter(|protocol| PROTOCOLS.contains(&protocol.as_str()))
         .collect();
     let declared = handlers.capabilities();
-    let replay_ttl = replay_ttl.as_secs().clamp(SHORTEST_REPLAY, LONGEST_REPLAY);
+    let replay_ttl = config.idempotency_ttl.as_secs().clamp(SHORTEST_REPLAY, LONGEST_REPLAY);
     let mut body = declared.as_object().cloned().unwrap_or_default();
     body.insert("status".into(), "completed".into());
     let mut adcp = object(body.get("adcp"));

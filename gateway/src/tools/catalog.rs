@@ -53,6 +53,15 @@ impl Catalog {
         self.kinds.get(name).copied()
     }
 
+    /// The protocol's name of a tool.
+    pub(crate) fn protocol_name<'a>(&self, name: &'a str) -> &'a str {
+        match self.kind(name) {
+            Some(Kind::TaskStatus) => TASK_STATUS[0],
+            Some(Kind::TaskList) => TASK_LIST[0],
+            _ => name,
+        }
+    }
+
     /// The tools that are listed.
     pub(crate) fn listed(&self) -> &[Tool] {
         &self.listed

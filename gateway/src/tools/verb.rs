@@ -27,7 +27,6 @@ pub(crate) async fn verb(door: &Arc<Door>, asked: &Asked) -> Result<Value, CallE
     if discovery::is_discovery(verb) {
         return discovery::answer(door, asked, &resolved).await;
     }
-    let handoff = door.engine.handoff()?;
-    let answer = handoff.call(&resolved.caller, verb, asked.call.text.as_bytes()).await?;
+    let answer = door.handoff.call(&resolved.caller, verb, asked.call.text.as_bytes()).await?;
     Ok(answer.body)
 }

@@ -37,6 +37,12 @@ pub struct Issue {
     /// The JSON Schema keyword that failed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub keyword: String,
+    /// The schema that rejects, as a path on the protocol's site.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_id: Option<String>,
+    /// Where in that schema the keyword is.
+    #[serde(default, rename = "schemaPath", skip_serializing_if = "Option::is_none")]
+    pub schema_path: Option<String>,
 }
 
 /// An error as AdCP has it on the wire. As the answer of a seller's handler it is a decision, not a crash.

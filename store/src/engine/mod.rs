@@ -3,8 +3,8 @@
 mod looking;
 
 use crate::{
-    Arm, Candidate, Claim, ClaimView, Event, Health, NewClaim, Observation, OpenTasks, Reconciled, Registry,
-    RegistryError, RegistryOptions, Resealed, TaskPage, Transition, Viewer, Watch, check, observe, reseal,
+    Arm, Candidate, Claim, ClaimView, DirectView, Event, Health, Lease, NewClaim, Observation, OpenTasks, Reconciled,
+    Registry, RegistryError, RegistryOptions, Resealed, TaskPage, Transition, Viewer, Watch, check, observe, reseal,
     rules::{self, Entry, Request, Step},
     sql::{HistoryRow, Row, Statement, list, requests, stored_key},
     store::{Store, Transaction},
@@ -15,7 +15,7 @@ use chrono::Utc;
 use handoff_proto::{
     v1::{
         AdcpError, Completion, Decision, HistoryEntry, Progress, Settlement, Standing, TaskRecord, TaskRef,
-        completion::Outcome, decision::Kind,
+        completion::Outcome,
     },
     wire::ListTasksRequest,
 };
@@ -141,10 +141,10 @@ impl<S: Store> Engine<S> {
     }
 
     /// `None`: the key was released while this looked. `key` is the claim's own, before it was made what is stored.
-    async fn try_claim(&self, claim: &NewClaim, key: Option<&str>) -> Result<Option<Claim>> {
+    async fn try_claim(&self, claim: &NewClaim, key: Option<&str>, lease: Option<&Lease>) -> Result<Option<Claim>> {
         let mut transaction = self.store.write().await?;
         let mut step = self.step();
-        let request = Request::new(claim, &mut step);
+        let request = Request { lease: lease.copied(), ..Request::new(claim, &mut step) };
         let mut columns = requests::columns(&request)?;
         if let Some(webhook) = &claim.webhook {
             columns.push((requests::WEBHOOK, (&webhook.config_json).into()));
@@ -168,11 +168,8 @@ impl<S: Store> Engine<S> {
         let known = self.one(transaction.rows(known).await?).await?;
         Ok(known.map(|known| rules::claim::known(&known, claim, step.now)))
     }
-}
 
-#[async_trait]
-impl<S: Store> Registry for Engine<S> {
-    async fn claim(&self, claim: &NewClaim) -> Result<Claim> {
+    async fn claim_with(&self, claim: &NewClaim, lease: Option<&Lease>) -> Result<Claim> {
         check::claim(claim)?;
         if !self.vault.seals() && claim.webhook.as_ref().is_some_and(|webhook| webhook.has_secret) {
             return Err(RegistryError::NoKeys);
@@ -181,11 +178,44 @@ impl<S: Store> Registry for Engine<S> {
         let stored = key.map(|key| stored_key(&claim.task, key));
         let claim = NewClaim { idempotency_key: stored, ..claim.clone() };
         for _ in 0..CLAIM_ATTEMPTS {
-            if let Some(claim) = self.try_claim(&claim, key).await? {
+            if let Some(claim) = self.try_claim(&claim, key, lease).await? {
                 return Ok(claim);
             }
         }
         Err(RegistryError::Unavailable("the key changes hands too fast".to_owned()))
+    }
+}
+
+#[async_trait]
+impl<S: Store> Registry for Engine<S> {
+    async fn claim(&self, claim: &NewClaim) -> Result<Claim> {
+        self.claim_with(claim, None).await
+    }
+
+    async fn claim_directly(&self, claim: &NewClaim, lease: &Lease) -> Result<Claim> {
+        self.claim_with(claim, Some(lease)).await
+    }
+
+    async fn direct_view(&self, task: &TaskRef) -> Result<DirectView> {
+        let request = self.request(task).await?;
+        let missing = DirectView::Ended(ClaimView::Missing);
+        Ok(request.map_or(missing, |request| rules::direct::view(&request, now())))
+    }
+
+    async fn take_over(&self, task: &TaskRef, lease: &Lease) -> Result<bool> {
+        let taken = self.apply(task, |request, step| rules::direct::take_over(request, lease, step)).await?;
+        Ok(taken.unwrap_or(false))
+    }
+
+    async fn record_direct(&self, task: &TaskRef, decision: &Decision, lease: &Lease) -> Result<Standing> {
+        let kind = check::decision(decision)?;
+        let standing = self.apply(task, |request, step| rules::direct::record(request, kind, lease, step)).await?;
+        Ok(standing.unwrap_or_else(rules::decide::void))
+    }
+
+    async fn hand_over(&self, task: &TaskRef, lease: Option<&Lease>) -> Result<()> {
+        self.apply(task, |request, step| rules::direct::hand_over(request, lease, step)).await?;
+        Ok(())
     }
 
     async fn claim_view(&self, task: &TaskRef) -> Result<ClaimView> {
@@ -199,12 +229,7 @@ impl<S: Store> Registry for Engine<S> {
     }
 
     async fn record_decision(&self, task: &TaskRef, decision: &Decision) -> Result<Standing> {
-        let Some(kind) = decision.kind.clone() else { return Err(check::invalid("decision.kind", "is missing")) };
-        match &kind {
-            Kind::Complete(complete) => check::text("decision.complete.result_json", &complete.result_json)?,
-            Kind::Void(_) => return Err(check::invalid("decision.kind", "void is not a decision")),
-            _ => {}
-        }
+        let kind = check::decision(decision)?;
         let standing = self.apply(task, |request, step| rules::decide::record(request, kind, step)).await?;
         Ok(standing.unwrap_or_else(rules::decide::void))
     }
@@ -300,7 +325,7 @@ impl<S: Store> Registry for Engine<S> {
         let mut observations = Vec::with_capacity(rows.len());
         for row in rows {
             let request = Request::try_from(row)?;
-            observations.extend(rules::maintain::observe(request));
+            observations.extend(rules::maintain::observe(request, &self.step()));
         }
         Ok(observations)
     }

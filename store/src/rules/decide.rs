@@ -68,7 +68,7 @@ fn refused(request: &mut Request, error: &AdcpError, step: &mut Step) {
     }
 }
 
-fn name(decision: &Kind) -> &'static str {
+pub(super) fn name(decision: &Kind) -> &'static str {
     match decision {
         Kind::Complete(_) => "complete",
         Kind::HandoffToTask(_) => "handoff_to_task",

@@ -5,9 +5,17 @@ use crate::{Observation, ObservedStage, Reconciled};
 use handoff_proto::v1::{AdcpError, HistoryEntry, decision::Kind, decision::Void};
 
 /// How far an unfinished request is.
-pub(crate) fn observe(request: Request) -> Option<Observation> {
-    let (stage, version, updated_at) = (request.stage()?, request.version, request.updated_at);
+pub(crate) fn observe(request: Request, step: &Step) -> Option<Observation> {
+    let (stage, version, updated_at) = (stage(&request, step)?, request.version, request.updated_at);
     Some(Observation { task: request.task, stage, version, updated_at })
+}
+
+fn stage(request: &Request, step: &Step) -> Option<ObservedStage> {
+    let Some(lease) = request.running_lease() else { return request.stage() };
+    // Who may call the handler again has as long as an answer is kept.
+    let patience = if lease.rerunnable { step.replay_ttl } else { 0 };
+    let lapsed = lease.until.saturating_add(patience) <= step.now;
+    Some(if lapsed { ObservedStage::Lapsed } else { ObservedStage::Leased })
 }
 
 /// Appends what others noticed. A tombstone stays empty.
@@ -27,8 +35,8 @@ pub(crate) fn reconcile(
     if request.version != observed.version {
         return Reconciled::Changed;
     }
-    let done = match request.stage() {
-        None => return Reconciled::Changed,
+    let done = match stage(request, step) {
+        None | Some(ObservedStage::Leased) => return Reconciled::Changed,
         Some(ObservedStage::Submitted) => {
             finish::end_task(request, End::failed(error, "reconcile", &error.message), step);
             Reconciled::Settled
@@ -37,7 +45,7 @@ pub(crate) fn reconcile(
             finish::take_back(request, error, step);
             Reconciled::Discarded
         }
-        Some(ObservedStage::Claimed) => {
+        Some(ObservedStage::Claimed | ObservedStage::Lapsed) => {
             // Never released: the seller may have booked. The key says so until its TTL.
             request.close_journal(step);
             request.claim = ClaimState::Unknown;
@@ -86,6 +94,7 @@ pub(crate) fn purge(request: &mut Request, step: &mut Step) -> bool {
         updated_at: request.updated_at,
         completed_at: request.completed_at,
         version: request.version,
+        lease: None,
     };
     step.forgets = true;
     step.log(request, "purged");

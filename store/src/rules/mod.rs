@@ -8,6 +8,7 @@
 
 pub(crate) mod claim;
 pub(crate) mod decide;
+pub(crate) mod direct;
 pub(crate) mod finish;
 pub(crate) mod maintain;
 mod request;

@@ -1,7 +1,7 @@
 //! A request as the registry holds it, and the transitions that the rules are made of.
 
 use super::Step;
-use crate::{Answer, NewClaim, ObservedStage};
+use crate::{Answer, Lease, NewClaim, ObservedStage};
 use handoff_proto::{
     v1::{AdcpError, Decision, Settlement, TaskRef, decision::Kind, decision::Void},
     wire::{self, TaskStatus},
@@ -70,6 +70,8 @@ pub(crate) struct Request {
     pub(crate) updated_at: i64,
     pub(crate) completed_at: Option<i64>,
     pub(crate) version: i64,
+    /// Its handler is called outside any workflow.
+    pub(crate) lease: Option<Lease>,
 }
 
 impl Request {
@@ -99,6 +101,7 @@ impl Request {
             updated_at: step.now,
             completed_at: None,
             version: 1,
+            lease: None,
         };
         step.log(&request, "claimed");
         request
@@ -170,6 +173,11 @@ impl Request {
     pub(super) fn decide(&mut self, kind: Kind, step: &Step) {
         self.journal = Some(kind);
         self.decided_at = Some(step.now);
+    }
+
+    /// A lease, as far as the request is undecided and nobody was told anything.
+    pub(crate) fn running_lease(&self) -> Option<Lease> {
+        self.lease.filter(|_| self.stage() == Some(ObservedStage::Claimed))
     }
 
     /// Nothing may be decided any more, if nothing was.

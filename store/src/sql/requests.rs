@@ -11,7 +11,7 @@ use handoff_proto::v1::TaskRef;
 pub(crate) const COLUMNS: &str = "task_id, scope, principal, verb, protocol, idempotency_key, request_hash, \
      context_json, has_webhook, claim_state, answer_status, answer_json, answered_at, expires_at, decision, decided_at, \
      task_status, visible, progress_json, result_json, error_json, decision_id, actor, reason, created_at, updated_at, \
-     completed_at, version";
+     completed_at, version, lease_until, rerunnable";
 
 /// The same, with the bodies left out: whether there is a decision is all that is left of it.
 pub(crate) const OUTLINE: &str = "task_id, scope, principal, verb, protocol, idempotency_key, request_hash, \
@@ -19,14 +19,14 @@ pub(crate) const OUTLINE: &str = "task_id, scope, principal, verb, protocol, ide
      answered_at, expires_at, CASE WHEN decision IS NULL THEN NULL ELSE '{\"void\":{}}' END AS decision, decided_at, \
      task_status, visible, CAST(NULL AS TEXT) AS progress_json, CAST(NULL AS TEXT) AS result_json, \
      CAST(NULL AS TEXT) AS error_json, decision_id, CAST(NULL AS TEXT) AS actor, CAST(NULL AS TEXT) AS reason, \
-     created_at, updated_at, completed_at, version";
+     created_at, updated_at, completed_at, version, lease_until, rerunnable";
 
 /// The outline with the context.
 pub(crate) const CONTEXT: &str = "task_id, scope, principal, verb, protocol, idempotency_key, request_hash, \
      context_json, has_webhook, claim_state, answer_status, CAST(NULL AS TEXT) AS answer_json, answered_at, expires_at, \
      CAST(NULL AS TEXT) AS decision, decided_at, task_status, visible, CAST(NULL AS TEXT) AS progress_json, \
      CAST(NULL AS TEXT) AS result_json, CAST(NULL AS TEXT) AS error_json, decision_id, CAST(NULL AS TEXT) AS actor, \
-     CAST(NULL AS TEXT) AS reason, created_at, updated_at, completed_at, version";
+     CAST(NULL AS TEXT) AS reason, created_at, updated_at, completed_at, version, lease_until, rerunnable";
 
 /// The column that only webhooks' delivery reads.
 pub(crate) const WEBHOOK: &str = "webhook_json";
@@ -367,6 +367,8 @@ fn values(request: &Request, messages: Messages) -> Result<Vec<Bind>, RegistryEr
         request.updated_at.into(),
         request.completed_at.into(),
         request.version.into(),
+        request.lease.map(|lease| lease.until).into(),
+        request.lease.is_some_and(|lease| lease.rerunnable).into(),
         request.stage().is_some().into(),
         Arm::of(request).as_str().into(),
     ])

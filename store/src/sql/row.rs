@@ -2,7 +2,7 @@
 
 use super::requests::WEBHOOK;
 use crate::{
-    Answer, Candidate, OpenTasks, RegistryError,
+    Answer, Candidate, Lease, OpenTasks, RegistryError,
     rules::{ClaimState, Request},
 };
 use handoff_proto::v1::{Decision, HistoryEntry, TaskRecord, TaskRef};
@@ -42,6 +42,8 @@ pub(crate) struct Row {
     pub(super) updated_at: i64,
     pub(super) completed_at: Option<i64>,
     pub(super) version: i64,
+    pub(super) lease_until: Option<i64>,
+    pub(super) rerunnable: bool,
     // Only read where it is asked for.
     #[sqlx(default)]
     pub(super) webhook_json: Option<String>,
@@ -151,6 +153,7 @@ impl TryFrom<Row> for Request {
             updated_at: row.updated_at,
             completed_at: row.completed_at,
             version: row.version,
+            lease: row.lease_until.map(|until| Lease { until, rerunnable: row.rerunnable }),
         })
     }
 }

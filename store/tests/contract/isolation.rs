@@ -5,7 +5,7 @@ use handoff_proto::{
     v1::{Progress, TaskRef},
     wire::ListTasksRequest,
 };
-use handoff_store::{ClaimView, Observation, Reconciled, Viewer};
+use handoff_store::{ClaimView, DirectView, Lease, Observation, Reconciled, Viewer};
 use std::{sync::Arc, time::Duration};
 
 fn foreigners(task: &TaskRef) -> Vec<TaskRef> {
@@ -33,6 +33,11 @@ pub(crate) async fn no_method_crosses_scope_or_principal(database: Arc<Database>
             for decision in [complete("{}"), to_task(), to_workflow(), refuse("NO")] {
                 assert_eq!(registry.record_decision(&foreign, &decision).await.unwrap().decision, void());
             }
+            let lease = Lease { until: i64::MAX, rerunnable: true };
+            assert_eq!(registry.direct_view(&foreign).await.unwrap(), DirectView::Ended(ClaimView::Missing));
+            assert!(!registry.take_over(&foreign, &lease).await.unwrap());
+            assert_eq!(registry.record_direct(&foreign, &complete("{}"), &lease).await.unwrap().decision, void());
+            registry.hand_over(&foreign, Some(&lease)).await.unwrap();
             assert_eq!(registry.accept(&foreign).await.unwrap(), registry.accept(&unknown).await.unwrap());
             assert!(!registry.update_progress(&foreign, &Progress::default()).await.unwrap());
             assert_eq!(registry.settle(&foreign, &result("{}")).await.unwrap(), None);

@@ -8,6 +8,7 @@ mod boot;
 mod claims;
 mod database;
 mod decisions;
+mod direct;
 mod endings;
 mod isolation;
 mod life;
@@ -78,6 +79,16 @@ contract! {
         concurrent_decisions_have_one_winner,
         recorded_answer_never_changes,
         decisions_come_back_as_recorded,
+    }
+    direct {
+        direct_completion_answers_the_claim,
+        direct_refusal_releases_only_under_its_own_lease,
+        lapsed_lease_of_a_rerunnable_handler_is_taken_once,
+        lapsed_lease_of_another_handler_releases_nothing,
+        direct_handoff_is_pending_until_its_run_accepts,
+        undecided_request_is_handed_over_by_its_holder_or_past_its_lease,
+        reconcile_leaves_direct_answers_that_may_still_come,
+        direct_answers_are_purged_too,
     }
     endings {
         first_settle_wins,

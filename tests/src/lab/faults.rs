@@ -6,8 +6,8 @@ use handoff_proto::{
     wire::ListTasksRequest,
 };
 use handoff_store::{
-    Candidate, Claim, ClaimView, Health, NewClaim, Observation, OpenTasks, Reconciled, Registry, RegistryError,
-    Resealed, TaskPage, Viewer,
+    Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Observation, OpenTasks, Reconciled, Registry,
+    RegistryError, Resealed, TaskPage, Viewer,
 };
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -82,6 +82,26 @@ type Result<T> = std::result::Result<T, RegistryError>;
 impl Registry for FaultyRegistry {
     async fn claim(&self, claim: &NewClaim) -> Result<Claim> {
         self.inner.claim(claim).await
+    }
+
+    async fn claim_directly(&self, claim: &NewClaim, lease: &Lease) -> Result<Claim> {
+        self.around("claim_directly", self.inner.claim_directly(claim, lease)).await
+    }
+
+    async fn direct_view(&self, task: &TaskRef) -> Result<DirectView> {
+        self.inner.direct_view(task).await
+    }
+
+    async fn take_over(&self, task: &TaskRef, lease: &Lease) -> Result<bool> {
+        self.around("take_over", self.inner.take_over(task, lease)).await
+    }
+
+    async fn record_direct(&self, task: &TaskRef, decision: &Decision, lease: &Lease) -> Result<Standing> {
+        self.around("record_direct", self.inner.record_direct(task, decision, lease)).await
+    }
+
+    async fn hand_over(&self, task: &TaskRef, lease: Option<&Lease>) -> Result<()> {
+        self.around("hand_over", self.inner.hand_over(task, lease)).await
     }
 
     async fn claim_view(&self, task: &TaskRef) -> Result<ClaimView> {

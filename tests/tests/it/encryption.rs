@@ -85,6 +85,7 @@ async fn a_wrong_ring_loses_nothing_and_a_rotated_one_finishes_the_run() {
     // Whoever reads with the wrong ring is told so, too.
     let asked = blind
         .temporal()
+        .unwrap()
         .get_workflow_handle::<handoff_proto::workflows::VerbWorkflow>(world.reference(&task_id).workflow_id())
         .query(handoff_proto::workflows::StatusQuery, (), Default::default())
         .await;

@@ -9,6 +9,7 @@ mod completion;
 mod crashes;
 mod decisions;
 mod dev;
+mod direct;
 mod doctor;
 mod encryption;
 mod gateway;

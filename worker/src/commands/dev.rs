@@ -121,7 +121,9 @@ async fn serve(
         };
         let mut keys = ApiKeys::default();
         keys.add(PRINCIPAL, &api_key)?;
-        let gateway = gateway::open(name, gateway_args, config, handlers.clone(), &front, Some(&keys)).await?;
+        let gateway =
+            gateway::open(name, gateway_args, config, handlers.clone(), &front, settings.contract.clone(), Some(&keys))
+                .await?;
         let listener = listen(gateway_args).await?;
         Some((gateway, listener, api_key))
     };

@@ -5,8 +5,8 @@ use clap::Args;
 use handoff_activities::seller::Handlers;
 use handoff_client::{ApiKeys, Config, Environment, duration};
 use handoff_gateway::{
-    AccountResolver, AnyAccount, ApiKeyAuthenticator, Authenticator, ConfiguredAccounts, Gateway, GatewayParts,
-    GatewaySettings, RateLimit,
+    AccountResolver, AnyAccount, ApiKeyAuthenticator, Authenticator, ConfiguredAccounts, Contract, Gateway,
+    GatewayParts, GatewaySettings, RateLimit,
 };
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
@@ -68,6 +68,26 @@ pub(crate) struct GatewayArgs {
         help_heading = "Gateway"
     )]
     rate_burst: NonZeroU32,
+    /// New idempotency keys a second of one agent for one account on this process; 0 is any number
+    #[arg(
+        long,
+        env = "HANDOFF_NEW_KEYS_LIMIT",
+        default_value = "20",
+        value_name = "NUMBER",
+        global = true,
+        help_heading = "Gateway"
+    )]
+    new_keys_limit: u32,
+    /// New idempotency keys of one agent for one account at once, after a pause
+    #[arg(
+        long,
+        env = "HANDOFF_NEW_KEYS_BURST",
+        default_value = "1000",
+        value_name = "NUMBER",
+        global = true,
+        help_heading = "Gateway"
+    )]
+    new_keys_burst: NonZeroU32,
     /// How long a plain tool may take before its caller is told to come back
     #[arg(long, env = "HANDOFF_TOOL_TIMEOUT", default_value = "30s", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Gateway")]
     tool_timeout: Duration,
@@ -93,8 +113,8 @@ impl GatewayArgs {
             address: self.gateway_address,
             tool_timeout: self.tool_timeout,
             body_timeout: self.body_timeout,
-            rate_limit: NonZeroU32::new(self.rate_limit)
-                .map(|per_second| RateLimit { per_second, burst: self.rate_burst.max(per_second) }),
+            rate_limit: limit(self.rate_limit, self.rate_burst),
+            new_keys: limit(self.new_keys_limit, self.new_keys_burst),
             ..GatewaySettings::default()
         };
         // The check keeps web pages from reaching a server on their reader's own machine.
@@ -137,6 +157,10 @@ impl GatewayArgs {
     }
 }
 
+fn limit(per_second: u32, burst: NonZeroU32) -> Option<RateLimit> {
+    NonZeroU32::new(per_second).map(|per_second| RateLimit { per_second, burst: burst.max(per_second) })
+}
+
 /// The front door, ready to be served.
 pub(crate) async fn open(
     name: &str,
@@ -144,6 +168,7 @@ pub(crate) async fn open(
     config: &Config,
     handlers: Handlers,
     front: &FrontDoor,
+    contract: Contract,
     development: Option<&ApiKeys>,
 ) -> Result<Gateway> {
     let settings = args.settings(config)?;
@@ -159,7 +184,7 @@ pub(crate) async fn open(
         handlers,
         authenticator,
         accounts,
-        schemas: None,
+        contract,
         settings,
     }))
 }
@@ -169,15 +194,10 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("HANDOFF_GATEWAY_ADDRESS {address} can't be listened on"))
 }
 
-pub(crate) async fn run(
-    name: &str,
-    args: &GatewayArgs,
-    config: &Config,
-    handlers: Handlers,
-    front: &FrontDoor,
-) -> Result<()> {
+pub(crate) async fn run(name: &str, args: &GatewayArgs, config: &Config, parts: super::Parts) -> Result<()> {
     config.check()?;
-    let gateway = open(name, args, config, handlers, front, None).await?;
+    let super::Parts { handlers, settings, front } = parts;
+    let gateway = open(name, args, config, handlers, &front, settings.contract, None).await?;
     let listener = listen(args.address()).await?;
     eprintln!(
         "{name}: gateway at http://{}/mcp, registry {}. Stop it with Ctrl-C or SIGTERM.",

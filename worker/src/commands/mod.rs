@@ -1,5 +1,6 @@
 //! The commands of a seller's binary: `dev`, `worker`, `gateway`, and those of `handoff`.
 
+mod contract;
 mod dev;
 mod gateway;
 mod worker;
@@ -29,6 +30,8 @@ struct Arguments {
     telemetry: TelemetryArgs,
     #[command(flatten)]
     gateway: gateway::GatewayArgs,
+    #[command(flatten)]
+    contract: contract::ContractArgs,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
@@ -60,10 +63,11 @@ pub(crate) fn run(name: &str, handlers: Handlers, settings: WorkerSettings, fron
     let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
     let definition = definition(name, &settings);
     let matches = definition.clone().get_matches();
-    let Arguments { config, worker, gateway, telemetry, json, command } = match Arguments::from_arg_matches(&matches) {
-        Ok(arguments) => arguments,
-        Err(error) => error.exit(),
-    };
+    let Arguments { config, worker, gateway, contract, telemetry, json, command } =
+        match Arguments::from_arg_matches(&matches) {
+            Ok(arguments) => arguments,
+            Err(error) => error.exit(),
+        };
     let command = match command {
         Command::Own(command) => command,
         Command::Client(command) => {
@@ -71,7 +75,8 @@ pub(crate) fn run(name: &str, handlers: Handlers, settings: WorkerSettings, fron
         }
     };
     let parts = Parts { handlers, settings, front };
-    match execute(name, command, config, worker, &gateway, &telemetry, parts) {
+    let arguments = OwnArguments { config, worker, gateway, contract, telemetry };
+    match execute(name, command, arguments, parts) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{name}: {error:#}");
@@ -93,26 +98,29 @@ pub(crate) struct Parts {
     front: FrontDoor,
 }
 
-fn execute(
-    name: &'static str,
-    command: Own,
+/// What the command line says to the commands that serve.
+struct OwnArguments {
     config: ConfigArgs,
-    worker_args: worker::WorkerArgs,
-    gateway: &gateway::GatewayArgs,
-    telemetry: &TelemetryArgs,
-    parts: Parts,
-) -> anyhow::Result<()> {
+    worker: worker::WorkerArgs,
+    gateway: gateway::GatewayArgs,
+    contract: contract::ContractArgs,
+    telemetry: TelemetryArgs,
+}
+
+fn execute(name: &'static str, command: Own, arguments: OwnArguments, parts: Parts) -> anyhow::Result<()> {
+    let OwnArguments { config, worker: worker_args, gateway, contract, telemetry } = arguments;
     let mut config = handoff_client::Config::from(config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let format = Telemetry::format_for_stderr();
-    let telemetry = runtime.block_on(async { Telemetry::start(telemetry, name, DEFAULT_FILTER, format) })?;
+    let telemetry = runtime.block_on(async { Telemetry::start(&telemetry, name, DEFAULT_FILTER, format) })?;
     let ended = runtime.block_on(async {
         config.metrics = worker_args.start_metrics(&command)?;
-        let settings = worker_args.apply(parts.settings.clone(), &config)?;
+        let mut settings = worker_args.apply(parts.settings.clone(), &config)?;
+        settings.contract = contract.load(name)?;
         match command {
-            Own::Dev(dev) => dev::run(name, dev, gateway, config, Parts { settings, ..parts }).await,
+            Own::Dev(dev) => dev::run(name, dev, &gateway, config, Parts { settings, ..parts }).await,
             Own::Worker => worker::run(name, &config, parts.handlers, settings).await,
-            Own::Gateway => gateway::run(name, gateway, &config, parts.handlers, &parts.front).await,
+            Own::Gateway => gateway::run(name, &gateway, &config, Parts { settings, ..parts }).await,
         }
     });
     telemetry.stop();

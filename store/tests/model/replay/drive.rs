@@ -146,7 +146,7 @@ impl<'a> Replay<'a> {
             _ if changed => Reconciled::Changed,
             ObservedStage::Submitted => Reconciled::Settled,
             ObservedStage::Pending => Reconciled::Discarded,
-            ObservedStage::Claimed => Reconciled::Voided,
+            ObservedStage::Claimed | ObservedStage::Leased | ObservedStage::Lapsed => Reconciled::Voided,
         };
         let done = said(self.registry().reconcile(&observed, &error("SERVICE_UNAVAILABLE")).await)?;
         same("reconcile", done, expected)?;
