@@ -2,6 +2,7 @@
 
 mod answer;
 mod claim;
+mod promote;
 mod request;
 mod secrets;
 mod start;
@@ -45,6 +46,7 @@ impl Handoff {
             sandbox: caller.sandbox,
             correlation_id: uuid::Uuid::now_v7().simple().to_string(),
             trace: None,
+            caller_keeps_sync_deadline: true,
         };
         fits(&input)?;
         let began = Instant::now();
