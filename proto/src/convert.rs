@@ -118,6 +118,7 @@ impl v1::TaskInput {
             sandbox: self.sandbox,
             correlation_id: self.correlation_id.clone(),
             trace: self.trace.clone(),
+            caller_keeps_sync_deadline: self.caller_keeps_sync_deadline,
         }
     }
 

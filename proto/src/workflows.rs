@@ -104,6 +104,20 @@ impl SignalDefinition for FailSignal {
     }
 }
 
+/// The signal `promote`: the caller's sync deadline has passed, and it waits to be told `submitted`. For callers only; its
+/// input says nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct PromoteSignal;
+
+impl SignalDefinition for PromoteSignal {
+    type Workflow = VerbWorkflow;
+    type Input = ();
+
+    fn name(&self) -> &str {
+        PROMOTE
+    }
+}
+
 /// The query `status`, for debugging.
 #[derive(Clone, Copy, Debug)]
 pub struct StatusQuery;
@@ -134,6 +148,8 @@ pub const RESOLVE: &str = "resolve";
 pub const COMPLETE: &str = "complete";
 /// Name of [`FailSignal`].
 pub const FAIL: &str = "fail";
+/// Name of [`PromoteSignal`].
+pub const PROMOTE: &str = "promote";
 /// Name of [`StatusQuery`].
 pub const STATUS: &str = "status";
 

@@ -23,7 +23,11 @@ impl Activities {
         let task = guard::task_of(&input)?;
         let standing = self.found(&task).await?;
         if is_over(&standing) {
-            return Ok(BeginOutput { standing: Some(guard::without_result(standing)), ..Default::default() });
+            return Ok(BeginOutput {
+                standing: Some(guard::without_result(standing)),
+                caller_keeps_sync_deadline: input.caller_keeps_sync_deadline,
+                ..Default::default()
+            });
         }
         let (request, body) = request_of(&input, 1);
         let may_be_async = self.may_be_async(&task, &request, &body).await;
@@ -32,6 +36,7 @@ impl Activities {
             may_be_async,
             decide_timeout: Some(to_proto_duration(self.timeouts.decide)),
             decide_heartbeat_timeout: Some(to_proto_duration(self.timeouts.heartbeat)),
+            caller_keeps_sync_deadline: input.caller_keeps_sync_deadline,
         };
         if self.handlers.verb(&task.verb).is_some_and(|verb| verb.quick) {
             let deciding = self.ask(&input, request, body, may_be_async);

@@ -4,6 +4,7 @@ mod answer;
 mod claim;
 mod direct;
 mod new_keys;
+mod promote;
 mod request;
 mod secrets;
 mod start;
@@ -140,6 +141,7 @@ fn new_input(caller: &Caller, request: &Request<'_>) -> TaskInput {
         sandbox: caller.sandbox,
         correlation_id: caller.correlation_id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string()),
         trace: None,
+        caller_keeps_sync_deadline: true,
     }
 }
 

@@ -27,9 +27,25 @@ enum Asking {
 }
 
 impl Handoff {
+    /// The answer that the run or the registry gives until `deadline`, which is the sync deadline and some grace: the time for
+    /// the run to say `submitted`, for which it is asked at the sync deadline.
+    pub(super) async fn wait(
+        &self,
+        request: &Request<'_>,
+        input: TaskInput,
+        attached: bool,
+        deadline: Instant,
+    ) -> Result<Answer, CallError> {
+        let task = input.task.clone().unwrap_or_default();
+        tokio::select! {
+            answer = self.ask(request, input, attached, deadline) => answer,
+            never = self.promote_at(&task, deadline - self.config().grace) => match never {},
+        }
+    }
+
     /// The answer that the run or the registry gives within the budget. Only what one of them says is answered; when both are
     /// silent the call is refused as transient, and the same call again attaches to the same run.
-    pub(super) async fn wait(
+    async fn ask(
         &self,
         request: &Request<'_>,
         input: TaskInput,

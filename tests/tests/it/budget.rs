@@ -21,8 +21,7 @@ struct Cost {
 }
 
 /// The budget, before anybody is notified of a task's end: 10 events for a quick answer, 16 for a quick task, 22 for a
-/// quick review, 7 more for a regular decision. A review takes two more and a regular decision one: the timer of the sync
-/// deadline, and its end. `docs/decisions/013-what-a-request-costs.md` says what would save them.
+/// quick review, 7 more for a regular decision (`docs/decisions/013-what-a-request-costs.md`).
 #[tokio::test(flavor = "multi_thread")]
 async fn each_arm_costs_what_it_did() {
     let world = World::with_own_temporal(Kind::Sqlite).await.unwrap();
@@ -30,10 +29,10 @@ async fn each_arm_costs_what_it_did() {
     for (verb, arm, expected) in [
         (QUICK, "complete", Cost { workflow_tasks: 1, activities: 0, events: 8, actions: 3 }),
         (QUICK, "task", Cost { workflow_tasks: 2, activities: 1, events: 15, actions: 5 }),
-        (QUICK, "workflow", Cost { workflow_tasks: 3, activities: 1, events: 24, actions: 9 }),
-        (REGULAR, "complete", Cost { workflow_tasks: 2, activities: 1, events: 16, actions: 5 }),
-        (REGULAR, "task", Cost { workflow_tasks: 3, activities: 2, events: 23, actions: 7 }),
-        (REGULAR, "workflow", Cost { workflow_tasks: 4, activities: 2, events: 32, actions: 11 }),
+        (QUICK, "workflow", Cost { workflow_tasks: 3, activities: 1, events: 22, actions: 8 }),
+        (REGULAR, "complete", Cost { workflow_tasks: 2, activities: 1, events: 14, actions: 4 }),
+        (REGULAR, "task", Cost { workflow_tasks: 3, activities: 2, events: 21, actions: 6 }),
+        (REGULAR, "workflow", Cost { workflow_tasks: 4, activities: 2, events: 28, actions: 9 }),
     ] {
         assert_eq!(cost(&world, verb, arm).await, expected, "{verb} {arm}");
     }

@@ -22,6 +22,7 @@ mod production;
 mod readme;
 mod shutdown;
 mod signals;
+mod sync_deadline;
 mod telemetry;
 mod timers;
 mod workers_down;

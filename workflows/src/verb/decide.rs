@@ -2,7 +2,7 @@
 
 use super::{
     life::Life,
-    state::Stage,
+    state::{Stage, Timekeeper},
     steps::{self, or, quick},
 };
 use futures_util::{
@@ -20,7 +20,8 @@ use std::{
     time::Duration,
 };
 use temporalio_workflow::{
-    ActivityCloseTimeouts, ActivityOptions, TimerOptions, WorkflowCancellationToken, workflows::select,
+    ActivityCloseTimeouts, ActivityOptions, TimerOptions, WaitConditionOptions, WorkflowCancellationToken,
+    workflows::select,
 };
 
 // Well below the workflow task timeout of 10 s: while it runs, nothing else leaves the workflow task.
@@ -45,6 +46,8 @@ impl Life<'_> {
     pub(super) async fn decide(&self) -> Verdict {
         self.enter(Stage::Deciding);
         let begun = quick(self.ctx, Begin, self.input.clone(), QUICK_BUDGET).await.unwrap_or_else(|_| self.defaults());
+        let timekeeper = if begun.caller_keeps_sync_deadline { Timekeeper::Caller } else { Timekeeper::Run };
+        self.ctx.state_mut(|run| run.state.set_timekeeper(timekeeper));
         if let Some(standing) = begun.standing
             && (standing.decision.is_some() || standing.settlement.is_some())
         {
@@ -89,11 +92,18 @@ impl Life<'_> {
         }
     }
 
-    /// What is left of the wait before the buyer is told `submitted`, and the token that ends it early.
+    /// The wait before the buyer is told `submitted`, and the token that ends it early. The caller keeps the time, who alone needs
+    /// it: a timer here would be two events of every run, and an action.
     pub(super) fn sync_deadline(&self) -> (Pin<Box<dyn FusedFuture<Output = ()> + '_>>, WorkflowCancellationToken) {
         let token = WorkflowCancellationToken::new();
         if self.is_submitted() {
             return (Box::pin(Fuse::<std::future::Pending<()>>::terminated()), token);
+        }
+        if self.ctx.state(|run| run.state.timekeeper()) == Timekeeper::Caller {
+            // Cancelling the workflow ends the wait for a decision, not this one.
+            let options = WaitConditionOptions::builder().cancellation_token(WorkflowCancellationToken::new()).build();
+            let asked = self.ctx.wait_condition_with_options(|run| run.state.asked_for_submitted(), options);
+            return (Box::pin(asked.map(|_| ()).fuse()), token);
         }
         let total = or(self.input.sync_deadline.as_ref(), DEFAULT_SYNC_DEADLINE);
         let spent = match (self.started_at, self.ctx.workflow_time()) {

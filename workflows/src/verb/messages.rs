@@ -46,6 +46,7 @@ impl ExecutableSyncSignal<AnySignal> for VerbRun {
         let intent = match signal.name.as_str() {
             workflows::COMPLETE => Intent::Complete,
             workflows::FAIL => Intent::Fail,
+            workflows::PROMOTE => return self.state.ask_for_submitted(),
             _ => return self.state.drop_signal(&signal.name, "no such signal"),
         };
         match completion::from_payloads(&signal.payloads, intent) {

@@ -3,6 +3,7 @@
 use handoff_proto::{
     payload,
     v1::{self, DroppedSignal, completion::Outcome as CompletionOutcome},
+    workflows,
 };
 use temporalio_workflow::common::data_converters::RawValue;
 
@@ -35,10 +36,21 @@ impl Stage {
     }
 }
 
+/// Who says that the sync deadline has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Timekeeper {
+    /// The caller, by the signal `promote`.
+    Caller,
+    /// The run, by a timer.
+    Run,
+}
+
 /// The state of a run. Changed by the run itself and by signals and updates.
 pub(super) struct State {
     input: Result<v1::TaskInput, String>,
     stage: Stage,
+    timekeeper: Option<Timekeeper>,
+    asked_for_submitted: bool,
     submitted: bool,
     outcome: Option<v1::Outcome>,
     decision: Option<v1::Completion>,
@@ -53,6 +65,8 @@ impl State {
         Self {
             input: read_input(input),
             stage: Stage::Deciding,
+            timekeeper: None,
+            asked_for_submitted: false,
             submitted: false,
             outcome: None,
             decision: None,
@@ -69,6 +83,35 @@ impl State {
 
     pub(super) fn enter(&mut self, stage: Stage) {
         self.stage = stage;
+    }
+
+    pub(super) fn timekeeper(&self) -> Timekeeper {
+        self.timekeeper.unwrap_or(Timekeeper::Run)
+    }
+
+    pub(super) fn set_timekeeper(&mut self, timekeeper: Timekeeper) {
+        self.timekeeper = Some(timekeeper);
+        if self.asked_for_submitted && timekeeper == Timekeeper::Run {
+            self.drop_promotion();
+        }
+    }
+
+    /// A caller's sync deadline has passed. Whoever asks once more, or late, changes nothing.
+    pub(super) fn ask_for_submitted(&mut self) {
+        match self.timekeeper {
+            Some(Timekeeper::Run) => self.drop_promotion(),
+            Some(Timekeeper::Caller) | None => self.asked_for_submitted = true,
+        }
+    }
+
+    pub(super) fn asked_for_submitted(&self) -> bool {
+        self.asked_for_submitted
+    }
+
+    // As workers do that don't know the signal: so a run moves from one of those to this one and back.
+    fn drop_promotion(&mut self) {
+        self.asked_for_submitted = false;
+        self.drop_signal(workflows::PROMOTE, "the run keeps the sync deadline itself");
     }
 
     pub(super) fn is_submitted(&self) -> bool {
