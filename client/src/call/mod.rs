@@ -32,6 +32,9 @@ impl Handoff {
         if self.config().encryption.is_none() {
             request.needs_no_keys()?;
         }
+        if let Some(webhook) = &request.webhook {
+            secrets::check_webhook(webhook, &self.config().webhooks.policy(self.config().environment))?;
+        }
         let task = TaskRef {
             task_id: TaskId::generate().into(),
             scope: caller.scope.clone(),
