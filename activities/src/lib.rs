@@ -11,4 +11,4 @@
 mod activities;
 pub mod seller;
 
-pub use activities::{Activities, ActivityTimeouts};
+pub use activities::{Activities, ActivityTimeouts, WebhookActivities};

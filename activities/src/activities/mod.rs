@@ -8,10 +8,16 @@ mod notify;
 mod run_task;
 mod settle;
 mod spans;
+mod webhooks;
+
+pub use webhooks::WebhookActivities;
 
 use crate::seller::Handlers;
 use handoff_proto::{
-    activities::{Accept, Begin, Decide, Discard, Enqueue, Notify, RecordDroppedSignals, RunTask, Settle},
+    activities::{
+        Accept, Begin, Decide, Discard, Enqueue, ExpireWebhook, Notify, RecordDroppedSignals, RenewWebhook, RunTask,
+        Settle,
+    },
     v1,
 };
 use handoff_store::Registry;
@@ -46,12 +52,20 @@ pub struct Activities {
     registry: Arc<dyn Registry>,
     handlers: Arc<Handlers>,
     timeouts: ActivityTimeouts,
+    webhooks: Option<v1::WebhookPlan>,
 }
 
 impl Activities {
     /// With the registry to ask and the seller's handlers to call.
     pub fn new(registry: Arc<dyn Registry>, handlers: Handlers, timeouts: ActivityTimeouts) -> Self {
-        Self { registry, handlers: Arc::new(handlers), timeouts }
+        Self { registry, handlers: Arc::new(handlers), timeouts, webhooks: None }
+    }
+
+    /// Tells webhooks, by this plan.
+    #[must_use]
+    pub fn with_webhooks(mut self, plan: v1::WebhookPlan) -> Self {
+        self.webhooks = Some(plan);
+        self
     }
 }
 
@@ -137,6 +151,26 @@ impl Activities {
     ) -> Result<(), ActivityError> {
         let spans = Spans::new(ctx.info(), input.task.as_ref(), input.call.as_ref());
         spans.within(self.append_dropped_signals(input)).await
+    }
+
+    #[activity(name = ExpireWebhook::NAME)]
+    pub async fn expire_webhook(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: v1::WebhookInput,
+    ) -> Result<v1::WebhookEnd, ActivityError> {
+        let spans = Spans::new(ctx.info(), input.task.as_ref(), input.call.as_ref());
+        spans.within(self.give_webhook_up(input)).await
+    }
+
+    #[activity(name = RenewWebhook::NAME)]
+    pub async fn renew_webhook(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: v1::WebhookInput,
+    ) -> Result<v1::WebhookEnd, ActivityError> {
+        let spans = Spans::new(ctx.info(), input.task.as_ref(), input.call.as_ref());
+        spans.within(self.begin_webhook_anew(input)).await
     }
 
     #[activity(name = Notify::NAME)]
