@@ -5,6 +5,7 @@ use crate::{
     account::{self, Resolved},
     contract::Contract,
     engine::Engine,
+    http::WellKnown,
     tools::{self, Kind},
 };
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
@@ -36,6 +37,8 @@ pub(crate) struct Door {
     pub(crate) engine: Arc<Engine>,
     pub(crate) limiter: Limiter,
     pub(crate) metrics: Metrics,
+    /// What publishes the keys that sign webhooks.
+    pub(crate) well_known: WellKnown,
 }
 
 /// A tool's call, authenticated.

@@ -71,7 +71,9 @@ impl Gateway {
         let GatewayParts { name, config, registry, handlers, authenticator, accounts, schemas, settings } = parts;
         let contract = Contract { schemas, strictness: settings.strictness };
         let catalog = tools::Catalog::new(&handlers, &contract);
-        let capabilities = tools::compose_capabilities(&handlers, &catalog, &contract, config.idempotency_ttl);
+        let mut capabilities = tools::compose_capabilities(&handlers, &catalog, &contract, config.idempotency_ttl);
+        let well_known = http::WellKnown::new(&config);
+        well_known.declare(&mut capabilities);
         let door = Door {
             name,
             authenticator,
@@ -83,6 +85,7 @@ impl Gateway {
             tasks: Tasks::new(registry.clone()),
             default_deadline: config.sync_deadline,
             metrics: config.metrics.clone(),
+            well_known,
             engine: Engine::connect(config, registry),
             limiter: Limiter::new(settings.rate_limit),
             settings,
