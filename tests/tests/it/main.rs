@@ -23,6 +23,7 @@ mod shutdown;
 mod signals;
 mod telemetry;
 mod timers;
+mod webhooks;
 mod workers_down;
 
 /// Defines each test on both databases: `arms::sqlite::name` and `arms::postgres::name`.
