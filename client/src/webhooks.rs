@@ -39,6 +39,8 @@ pub enum SigningSource {
     Pem(SecretString),
     /// A file with the same.
     File(PathBuf),
+    /// Made in code, with keys that may be in a key service.
+    Keys(SigningKeys),
 }
 
 impl SigningSource {
@@ -61,6 +63,7 @@ impl SigningSource {
             Self::None => Ok(None),
             Self::Pem(text) => SigningKeys::from_pem(text).map(Some),
             Self::File(path) => SigningKeys::read(path).map(Some),
+            Self::Keys(keys) => Ok(Some(keys.clone())),
         }
     }
 }
@@ -70,6 +73,7 @@ impl fmt::Debug for SigningSource {
         match self {
             Self::None => f.write_str("None"),
             Self::Pem(_) => f.write_str("Pem"),
+            Self::Keys(_) => f.write_str("Keys"),
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
         }
     }

@@ -119,7 +119,11 @@ impl WorkerArgs {
     pub(crate) fn apply(self, mut settings: WorkerSettings, config: &Config) -> Result<WorkerSettings> {
         settings.task_queue.clone_from(&config.task_queue);
         settings.metrics = config.metrics.clone();
+        let signing = std::mem::take(&mut settings.webhooks.signing);
         settings.webhooks = config.webhooks.clone();
+        if settings.webhooks.signing.is_none() {
+            settings.webhooks.signing = signing;
+        }
         settings.environment = config.environment;
         settings.role = self.worker_role.unwrap_or(settings.role);
         settings.shutdown_grace = self.shutdown_grace.unwrap_or(settings.shutdown_grace);
