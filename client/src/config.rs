@@ -5,6 +5,7 @@ use crate::{
     codec::{KeyError, KeySource, RegistryCipher},
     duration,
     temporal::{TemporalConfig, TemporalConfigError},
+    webhooks::{WebhookArgs, WebhookSettings},
 };
 use clap::{Args, FromArgMatches, ValueEnum};
 use handoff_proto::workflows::DEFAULT_TASK_QUEUE;
@@ -55,6 +56,8 @@ pub struct Config {
     pub encryption: KeySource,
     /// Where buyers reach this seller, if they do.
     pub public_url: Option<String>,
+    /// Which webhooks are taken, and how they are sent.
+    pub webhooks: WebhookSettings,
     /// How much longer than its sync deadline a call waits for an answer, tries included.
     pub grace: Duration,
     /// The longest that one try of a call may take before it is repeated with the same ids.
@@ -78,6 +81,7 @@ impl Default for Config {
             environment: Environment::Development,
             encryption: KeySource::None,
             public_url: None,
+            webhooks: WebhookSettings::default(),
             grace: Duration::from_secs(5),
             attempt_timeout: Duration::from_secs(5),
             resolve_timeout: Duration::from_secs(5),
@@ -122,6 +126,7 @@ impl Config {
         if self.task_queue.trim().is_empty() {
             return Err(ConfigError::Empty("HANDOFF_TASK_QUEUE"));
         }
+        self.webhooks.check(self.environment)?;
         self.temporal.check()?;
         Ok(())
     }
@@ -159,6 +164,7 @@ impl Config {
             replay_ttl: self.idempotency_ttl,
             cipher,
             watch: self.metrics.watch(),
+            webhook_horizon: self.webhooks.horizon,
             ..RegistryOptions::default()
         })
     }
@@ -177,6 +183,7 @@ impl fmt::Debug for Config {
             .field("environment", &self.environment)
             .field("encryption", &self.encryption)
             .field("public_url", &self.public_url.as_deref().map(redact_url))
+            .field("webhooks", &self.webhooks)
             .field("grace", &self.grace)
             .field("attempt_timeout", &self.attempt_timeout)
             .field("resolve_timeout", &self.resolve_timeout)
@@ -239,6 +246,8 @@ pub struct ConfigArgs {
     /// File with such keys, one a line
     #[arg(long, env = "HANDOFF_ENCRYPTION_KEYS_FILE", value_name = "FILE", global = true, help_heading = "Encryption")]
     encryption_keys_file: Option<PathBuf>,
+    #[command(flatten)]
+    webhooks: WebhookArgs,
 }
 
 impl From<ConfigArgs> for Config {
@@ -259,6 +268,7 @@ impl From<ConfigArgs> for Config {
             environment: args.environment,
             encryption: KeySource::from_settings(args.encryption_keys, args.encryption_keys_file),
             public_url: args.public_url.filter(|url| !url.is_empty()),
+            webhooks: args.webhooks.into(),
             ..Self::default()
         }
     }
@@ -298,6 +308,12 @@ pub enum ConfigError {
     /// Buyers would send requests and tokens in clear.
     #[error("HANDOFF_ENV=production refuses a public URL without TLS: set HANDOFF_PUBLIC_URL to https://…")]
     PlainHttpInProduction,
+    /// A buyer could make this seller call its own network.
+    #[error("HANDOFF_ENV=production refuses webhooks to private networks: unset HANDOFF_WEBHOOK_ALLOW")]
+    PrivateWebhooksInProduction,
+    /// The keys that sign webhooks can't be used.
+    #[error("the keys that sign webhooks (HANDOFF_WEBHOOK_SIGNING_KEYS or its _FILE) can't be used: {0}")]
+    WebhookKeys(#[from] handoff_webhooks::keys::KeyError),
     /// The public URL can't be one.
     #[error("HANDOFF_PUBLIC_URL must begin with https:// (or, in development, http://)")]
     PublicUrl,

@@ -27,6 +27,7 @@ pub mod housekeeping;
 mod production;
 mod progress;
 mod queue;
+mod redeliver;
 mod reseal;
 mod resolve;
 pub mod settings;
@@ -35,6 +36,7 @@ pub mod temporal;
 #[cfg(test)]
 mod testing;
 mod watch;
+mod webhooks;
 
 pub use api_keys::{ApiKeyError, ApiKeys, MIN_API_KEY_BYTES, generate_api_key, hash_line};
 pub use call::{
@@ -54,6 +56,7 @@ pub use reseal::ResealReport;
 pub use resolve::Resolved;
 pub use tasks::{Tasks, no_such_task};
 pub use temporal::{ConnectError, TemporalConfig, TemporalConfigError};
+pub use webhooks::{SenderError, SigningSource, WebhookSettings};
 
 use handoff_store::Registry;
 use std::{

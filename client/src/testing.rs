@@ -12,7 +12,8 @@ use handoff_proto::{
 };
 use handoff_store::{
     Backend, Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Observation, OpenTasks, Reconciled,
-    Registry, RegistryError, Resealed, TaskPage, Viewer,
+    Registry, RegistryError, Resealed, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord,
+    WebhookState,
 };
 use prost::Message;
 use serde::Serialize;
@@ -139,6 +140,32 @@ impl Registry for FakeRegistry {
     }
 
     async fn webhook(&self, _: &TaskRef) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    async fn webhook_delivery(&self, _: &TaskRef) -> Result<Option<WebhookDelivery>> {
+        Ok(None)
+    }
+
+    async fn record_webhook(
+        &self,
+        _: &TaskRef,
+        _: &str,
+        _: Option<&WebhookAttempt>,
+        _: WebhookState,
+    ) -> Result<Option<WebhookState>> {
+        Ok(None)
+    }
+
+    async fn renew_webhook(&self, _: &TaskRef) -> Result<Option<WebhookState>> {
+        Ok(None)
+    }
+
+    async fn webhooks(&self, _: &WebhookFilter, _: u32) -> Result<Vec<WebhookRecord>> {
+        Ok(Vec::new())
+    }
+
+    async fn webhook_log(&self, _: &str) -> Result<Option<(WebhookRecord, Vec<WebhookAttempt>)>> {
         Ok(None)
     }
 

@@ -4,6 +4,7 @@ use crate::{
     AccountResolver, Authenticator, GatewaySettings, Principal, RateLimit,
     account::{self, Resolved},
     contract::Contract,
+    http::WellKnown,
     tools::{self, Kind},
     version,
 };
@@ -34,6 +35,8 @@ pub(crate) struct Door {
     pub(crate) handoff: Handoff,
     pub(crate) limiter: Limiter,
     pub(crate) metrics: Metrics,
+    /// What publishes the keys that sign webhooks.
+    pub(crate) well_known: WellKnown,
 }
 
 /// A tool's call, authenticated.

@@ -69,7 +69,9 @@ impl Gateway {
     pub fn new(parts: GatewayParts) -> Self {
         let GatewayParts { name, mut config, registry, handlers, authenticator, accounts, contract, settings } = parts;
         let catalog = tools::Catalog::new(&handlers, &contract);
-        let capabilities = tools::compose_capabilities(&handlers, &catalog, &config);
+        let mut capabilities = tools::compose_capabilities(&handlers, &catalog, &config);
+        let well_known = http::WellKnown::new(&config);
+        well_known.declare(&mut capabilities);
         config.new_keys = settings.new_keys.map(|limit| Arc::new(NewKeysLimit::new(limit.per_second, limit.burst)));
         let activities = Activities::new(registry.clone(), handlers, ActivityTimeouts::default())
             .checking(Some(Arc::new(contract.clone())));
@@ -84,6 +86,7 @@ impl Gateway {
             tasks: Tasks::new(registry.clone()),
             metrics: config.metrics.clone(),
             handoff: Handoff::connecting(registry, config),
+            well_known,
             limiter: Limiter::new(settings.rate_limit),
             settings,
         };

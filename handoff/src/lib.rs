@@ -12,7 +12,8 @@ pub use handoff_gateway as gateway;
 pub use handoff_proto as proto;
 pub use handoff_store as store;
 pub use handoff_telemetry as telemetry;
-pub use handoff_worker::{Seller, Worker, WorkerSettings};
+pub use handoff_webhooks as webhooks;
+pub use handoff_worker::{Role, Seller, Worker, WorkerSettings};
 
 /// What a seller's code begins with: `use handoff::prelude::*;`
 pub mod prelude {

@@ -63,6 +63,18 @@ activity!(
     Notify, "notify", v1::NotifyInput => ()
 );
 activity!(
+    /// Sends what is owed to a webhook; fails until it has arrived, or nothing more is to be tried.
+    DeliverWebhook, "deliver_webhook", v1::WebhookInput => v1::WebhookEnd
+);
+activity!(
+    /// Records that a webhook did not arrive in time, if it did not.
+    ExpireWebhook, "expire_webhook", v1::WebhookInput => v1::WebhookEnd
+);
+activity!(
+    /// Makes a webhook pending again.
+    RenewWebhook, "renew_webhook", v1::WebhookInput => v1::WebhookEnd
+);
+activity!(
     /// Ends unfinished requests whose run is gone.
     ReconcileRequests, "reconcile_requests", v1::HousekeepingPage => v1::HousekeepingPageResult
 );

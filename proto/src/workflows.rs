@@ -50,6 +50,23 @@ impl HasWorkflowDefinition for ReconcileWorkflow {
     type Run = Self;
 }
 
+/// The workflow type that tells an ended task's webhook once more.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RedeliveryWorkflow;
+
+impl WorkflowDefinition for RedeliveryWorkflow {
+    type Input = v1::RedeliveryInput;
+    type Output = v1::WebhookEnd;
+
+    fn name(&self) -> &str {
+        REDELIVERY
+    }
+}
+
+impl HasWorkflowDefinition for RedeliveryWorkflow {
+    type Run = Self;
+}
+
 /// The update `outcome`: answers once the buyer's answer is known. It only reads what the run has done.
 #[derive(Clone, Copy, Debug)]
 pub struct OutcomeUpdate;
@@ -140,6 +157,14 @@ pub fn housekeeping_schedule_id(task_queue: &str) -> String {
     format!("{RECONCILE}-{task_queue}")
 }
 
+/// Name of [`RedeliveryWorkflow`].
+pub const REDELIVERY: &str = "webhook_redelivery";
+
+/// The id of the run that tells a task's webhook once more. It can't be another task's verb run: a scope is never empty.
+pub fn redelivery_workflow_id(task_id: &str) -> String {
+    format!("{REDELIVERY}/{task_id}")
+}
+
 /// Name of [`OutcomeUpdate`].
 pub const OUTCOME: &str = "outcome";
 /// Name of [`ResolveUpdate`].
@@ -160,3 +185,8 @@ pub const TASK_TYPE_ATTRIBUTE: &str = "HandoffTaskType";
 
 /// The task queue of verb workflows and their activities, unless configured.
 pub const DEFAULT_TASK_QUEUE: &str = "handoff";
+
+/// The task queue of those who send webhooks for this one's runs.
+pub fn publish_task_queue(task_queue: &str) -> String {
+    format!("{task_queue}-publish")
+}

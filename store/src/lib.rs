@@ -36,5 +36,6 @@ pub use observe::{Arm, CallOutcome, Event, Observer, Transition, Watch};
 pub use registry::{Registry, connect};
 pub use types::{
     Answer, Backend, Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Observation, ObservedStage,
-    OpenTasks, Reconciled, RegistryOptions, Resealed, TaskPage, Viewer, Webhook,
+    OpenTasks, Reconciled, RegistryOptions, Resealed, TaskPage, Viewer, Webhook, WebhookAttempt, WebhookDelivery,
+    WebhookFilter, WebhookRecord, WebhookState,
 };

@@ -2,7 +2,8 @@
 
 use crate::{
     CallOutcome, Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Observation, Observer, OpenTasks,
-    Reconciled, Registry, RegistryError, Resealed, TaskPage, Viewer,
+    Reconciled, Registry, RegistryError, Resealed, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter,
+    WebhookRecord, WebhookState,
 };
 use async_trait::async_trait;
 use handoff_proto::{
@@ -101,6 +102,32 @@ impl<R: Registry> Registry for Observed<R> {
 
     async fn webhook(&self, task: &TaskRef) -> Result<Option<String>> {
         self.measure("webhook", self.inner.webhook(task)).await
+    }
+
+    async fn webhook_delivery(&self, task: &TaskRef) -> Result<Option<WebhookDelivery>> {
+        self.measure("webhook_delivery", self.inner.webhook_delivery(task)).await
+    }
+
+    async fn record_webhook(
+        &self,
+        task: &TaskRef,
+        idempotency_key: &str,
+        attempt: Option<&WebhookAttempt>,
+        state: WebhookState,
+    ) -> Result<Option<WebhookState>> {
+        self.measure("record_webhook", self.inner.record_webhook(task, idempotency_key, attempt, state)).await
+    }
+
+    async fn renew_webhook(&self, task: &TaskRef) -> Result<Option<WebhookState>> {
+        self.measure("renew_webhook", self.inner.renew_webhook(task)).await
+    }
+
+    async fn webhooks(&self, filter: &WebhookFilter, limit: u32) -> Result<Vec<WebhookRecord>> {
+        self.measure("webhooks", self.inner.webhooks(filter, limit)).await
+    }
+
+    async fn webhook_log(&self, task_id: &str) -> Result<Option<(WebhookRecord, Vec<WebhookAttempt>)>> {
+        self.measure("webhook_log", self.inner.webhook_log(task_id)).await
     }
 
     async fn append_history(&self, task: &TaskRef, entries: &[(String, HistoryEntry)]) -> Result<()> {

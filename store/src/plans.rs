@@ -1,13 +1,13 @@
-//! How lists run on 100,000 tasks: by the right index, without a sort, and at the cost of a hundred tasks. Looks at
+//! How lists run on 100,000 tasks and their webhooks: by the right index, without a sort, and at the cost of a hundred tasks. Looks at
 //! plans and at work done, not at time.
 
 #[path = "../tests/contract/database.rs"]
 mod database;
 
 use crate::{
-    Candidate, RegistryOptions, Viewer,
+    Candidate, RegistryOptions, Viewer, WebhookAttempt, WebhookFilter, WebhookState,
     postgres::Postgres,
-    sql::{Bind, Dialect, Row, Statement, list::List, requests},
+    sql::{Bind, Dialect, Row, Statement, list::List, requests, webhooks},
     sqlite::Sqlite,
     store::{Store, Transaction, bind},
 };
@@ -249,4 +249,111 @@ fn statements_hold_nothing_that_callers_brought() {
             assert!(statement.binds.contains(&Bind::from("'; DROP")));
         }
     }
+}
+
+const OWED: &str =
+    "INSERT INTO webhooks (task_id, state, idempotency_key, generation, created_at, expires_at, updated_at)
+     SELECT task_id, CASE WHEN unfinished THEN 'pending' ELSE 'delivered' END, 'whk_' || task_id, 1, created_at,
+         created_at + 1, updated_at
+     FROM requests WHERE scope = 'big' AND visible;";
+
+fn pending() -> WebhookFilter {
+    WebhookFilter { states: vec![WebhookState::Pending], ..Default::default() }
+}
+
+fn webhook_lists() -> [(Statement, &'static str); 3] {
+    let later = WebhookFilter { after: Some((50_000_000, "task_big_1050000".into())), ..Default::default() };
+    [
+        (webhooks::list(&pending(), 1), "webhooks_pending"),
+        (webhooks::list(&WebhookFilter::default(), 100), "webhooks_created_at"),
+        (webhooks::list(&later, 100), "webhooks_created_at"),
+    ]
+}
+
+/// Every statement on one webhook, from its beginning to its end.
+async fn webhook_life<S: Store>(store: &S) {
+    let task = TaskRef {
+        task_id: "task_small_1000001".into(),
+        scope: "small".into(),
+        principal: "agent".into(),
+        ..Default::default()
+    };
+    let id = task.task_id.as_str();
+    let mut transaction = store.write().await.unwrap();
+    assert_eq!(transaction.execute(webhooks::insert(id, "whk_1", 7, 9)).await.unwrap(), 1);
+    assert_eq!(transaction.execute(webhooks::insert(id, "whk_2", 8, 10)).await.unwrap(), 0);
+    let row = transaction.webhooks(webhooks::by_task(id)).await.unwrap().pop().unwrap();
+    assert_eq!((row.idempotency_key.as_str(), row.created_at, row.expires_at), ("whk_1", 7, 9));
+    let tries = [(Some(503), Some("status")), (None, Some("timeout")), (Some(200), None)];
+    let tries = tries.map(|(status, class)| WebhookAttempt {
+        at: 8,
+        duration: std::time::Duration::from_millis(3),
+        status,
+        error_class: class.map(Into::into),
+    });
+    for attempt in &tries {
+        transaction.execute(webhooks::append_attempt(&row, attempt)).await.unwrap();
+    }
+    // It may still be sent, until its horizon.
+    for (now, found) in [(8, 0), (9, 1)] {
+        let locked = transaction.rows(requests::lock_purgeable(S::DIALECT, &task, now)).await.unwrap();
+        assert_eq!(locked.len(), found);
+    }
+    let changes = vec![("state", "delivered".into()), ("body_json", "{}".into()), ("generation", 2_i64.into())];
+    transaction.execute(webhooks::update(id, changes)).await.unwrap();
+    let row = transaction.webhooks(webhooks::by_task(id)).await.unwrap().pop().unwrap();
+    let record = row.record().unwrap();
+    assert_eq!((record.state, record.attempts, row.body_json.as_deref()), (WebhookState::Delivered, 0, Some("{}")));
+    assert_eq!(transaction.rows(requests::lock_purgeable(S::DIALECT, &task, 8)).await.unwrap().len(), 1);
+    transaction.commit().await.unwrap();
+    let logged = store.attempts(webhooks::attempts(id)).await.unwrap();
+    assert_eq!(logged.into_iter().map(WebhookAttempt::from).collect::<Vec<_>>(), tries);
+    let filter = WebhookFilter {
+        states: vec![WebhookState::Delivered, WebhookState::Expired],
+        created_after: Some(7),
+        created_before: Some(8),
+        after: None,
+    };
+    assert_eq!(store.webhooks(webhooks::list(&filter, 10)).await.unwrap().len(), 1);
+    let mut transaction = store.write().await.unwrap();
+    for statement in webhooks::delete(id) {
+        transaction.execute(statement).await.unwrap();
+    }
+    transaction.commit().await.unwrap();
+    assert!(store.webhooks(webhooks::by_task(id)).await.unwrap().is_empty());
+    let oldest = store.webhooks(webhooks::list(&pending(), 1)).await.unwrap();
+    assert_eq!(oldest.iter().map(|row| row.created_at).collect::<Vec<_>>(), [50_000]);
+}
+
+#[tokio::test]
+async fn sqlite_finds_webhooks_by_their_indexes() {
+    database::run(Kind::Sqlite, false, async |database| {
+        let store = Sqlite::open(&database.url).await.unwrap();
+        filled(&database).await;
+        database.execute(OWED).await;
+        for (statement, index) in webhook_lists() {
+            let plan = sqlite_plan(&store, &statement).await;
+            assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{plan}");
+        }
+        webhook_life(&store).await;
+        store.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn postgres_finds_webhooks_by_their_indexes() {
+    database::run(Kind::Postgres, false, async |database| {
+        let store = Postgres::open(&database.url, &RegistryOptions::default()).await.unwrap();
+        filled(&database).await;
+        database.execute(OWED).await;
+        database.execute("ANALYZE webhooks").await;
+        for (statement, index) in webhook_lists() {
+            let plan = postgres_plan(&store, &statement).await;
+            assert!(plan.contains(index) && !plan.contains("Sort"), "{plan}");
+        }
+        webhook_life(&store).await;
+        store.close().await;
+    })
+    .await;
 }

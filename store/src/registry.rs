@@ -2,8 +2,8 @@
 
 use crate::{
     Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Observation, OpenTasks, Reconciled,
-    RegistryError, RegistryOptions, Resealed, TaskPage, Viewer, engine::Engine, observed::Observed, postgres::Postgres,
-    sqlite::Sqlite,
+    RegistryError, RegistryOptions, Resealed, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter,
+    WebhookRecord, WebhookState, engine::Engine, observed::Observed, postgres::Postgres, sqlite::Sqlite,
 };
 use async_trait::async_trait;
 use handoff_proto::{
@@ -74,6 +74,29 @@ pub trait Registry: Send + Sync + 'static {
     /// The webhook that a task's request registered: its `push_notification_config` as JSON text, with its secrets. `None`: there
     /// is none, or none that is still needed; only a task that is or may become visible keeps it, until it is purged.
     async fn webhook(&self, task: &TaskRef) -> Result<Option<String>>;
+
+    /// The webhook that is owed to an ended task, with its body, which is made and kept the first time. `None`: none is owed.
+    async fn webhook_delivery(&self, task: &TaskRef) -> Result<Option<WebhookDelivery>>;
+
+    /// Logs an attempt to deliver the webhook with this key, and how far its delivery is. What arrived stays arrived. Returns
+    /// what is recorded; with another key than the webhook's own now, nothing is written.
+    async fn record_webhook(
+        &self,
+        task: &TaskRef,
+        idempotency_key: &str,
+        attempt: Option<&WebhookAttempt>,
+        state: WebhookState,
+    ) -> Result<Option<WebhookState>>;
+
+    /// Makes a webhook pending again: with the same key and body within its horizon, past it with a new key and timestamp.
+    /// Returns how far it was; `None`: none is owed.
+    async fn renew_webhook(&self, task: &TaskRef) -> Result<Option<WebhookState>>;
+
+    /// Webhooks, the oldest first, at most `limit`.
+    async fn webhooks(&self, filter: &WebhookFilter, limit: u32) -> Result<Vec<WebhookRecord>>;
+
+    /// The webhook that is or was owed to a task, and the attempts that are logged, in order.
+    async fn webhook_log(&self, task_id: &str) -> Result<Option<(WebhookRecord, Vec<WebhookAttempt>)>>;
 
     /// Appends to the task's history. An entry whose key is already there is not written again.
     async fn append_history(&self, task: &TaskRef, entries: &[(String, HistoryEntry)]) -> Result<()>;

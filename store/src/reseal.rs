@@ -5,6 +5,7 @@ use crate::{
     sql::{
         Bind, HistoryRow, Row,
         requests::{self, Change, HISTORY_SEALED},
+        webhooks,
     },
     store::{Store, Transaction},
     vault::{Tally, Vault, entry_place, place},
@@ -63,9 +64,15 @@ async fn one<S: Store>(
     let Some(row) = transaction.rows(whole).await?.pop() else { return Ok(false) };
     let history = transaction.history(requests::history([task_id])).await?;
     let task = row.task_ref();
+    let webhook = transaction.webhooks(webhooks::by_task(task_id)).await?.pop();
+    let body = webhook.and_then(|webhook| Some((webhook.idempotency_key, webhook.body_json?)));
     let (row_stale, entries_stale) = stale(row.clone(), history.clone(), active, tally);
-    let any = !row_stale.is_empty() || !entries_stale.is_empty();
+    let body_stale = body.as_ref().is_some_and(|(_, stored)| tally.count(stored, active));
+    let any = !row_stale.is_empty() || !entries_stale.is_empty() || body_stale;
     if dry_run {
+        if let Some((key, stored)) = body {
+            vault.open(&webhooks::body_place(&task, &key), stored).await?;
+        }
         vault.open_row(row).await?;
         vault.open_history(&task, history).await?;
         return Ok(any);
@@ -76,6 +83,10 @@ async fn one<S: Store>(
     }
     if !changes.is_empty() {
         transaction.execute(requests::update(task_id, changes)).await?;
+    }
+    if let Some((key, stored)) = body.filter(|_| body_stale) {
+        let body = again(vault, &webhooks::body_place(&task, &key), stored).await?;
+        transaction.execute(webhooks::update(task_id, vec![("body_json", body)])).await?;
     }
     for (entry, values) in entries_stale {
         let mut changes: Vec<Change> = Vec::with_capacity(values.len());

@@ -2,7 +2,10 @@
 
 use crate::{
     Backend, RegistryError,
-    sql::{Dialect, HistoryRow, OpenRow, Row, Statement},
+    sql::{
+        Dialect, HistoryRow, OpenRow, Row, Statement,
+        webhooks::{AttemptRow, WebhookRow},
+    },
 };
 use async_trait::async_trait;
 
@@ -27,6 +30,12 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Counts open requests outside any transaction.
     async fn open_rows(&self, statement: Statement) -> Result<Vec<OpenRow>>;
 
+    /// Reads webhooks outside any transaction.
+    async fn webhooks(&self, statement: Statement) -> Result<Vec<WebhookRow>>;
+
+    /// Reads attempts outside any transaction.
+    async fn attempts(&self, statement: Statement) -> Result<Vec<AttemptRow>>;
+
     /// The newest migration that was applied.
     async fn schema_version(&self) -> Result<i64>;
 
@@ -43,6 +52,8 @@ pub(crate) trait Transaction: Send {
     async fn rows(&mut self, statement: Statement) -> Result<Vec<Row>>;
 
     async fn history(&mut self, statement: Statement) -> Result<Vec<HistoryRow>>;
+
+    async fn webhooks(&mut self, statement: Statement) -> Result<Vec<WebhookRow>>;
 
     async fn number(&mut self, statement: Statement) -> Result<i64>;
 

@@ -11,6 +11,8 @@ pub struct RegistryOptions {
     pub replay_ttl: Duration,
     /// Connections kept to a PostgreSQL database.
     pub max_connections: u32,
+    /// How long a webhook is sent until it arrives, from when its task ended. AdCP allows 1 to 7 days.
+    pub webhook_horizon: Duration,
     /// What seals bodies; without it they are stored in clear, and requests with a webhook's secret are refused.
     pub cipher: Option<Arc<dyn Cipher>>,
     /// Who is told what the registry does.
@@ -19,7 +21,13 @@ pub struct RegistryOptions {
 
 impl Default for RegistryOptions {
     fn default() -> Self {
-        Self { replay_ttl: Duration::from_secs(86_400), max_connections: 10, cipher: None, watch: Watch::default() }
+        Self {
+            replay_ttl: Duration::from_secs(86_400),
+            max_connections: 10,
+            webhook_horizon: Duration::from_secs(3 * 86_400),
+            cipher: None,
+            watch: Watch::default(),
+        }
     }
 }
 
@@ -262,4 +270,113 @@ pub struct OpenTasks {
     pub count: u64,
     /// When the oldest of them was claimed, in microseconds since 1970.
     pub oldest: i64,
+}
+
+/// How far a webhook's delivery is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WebhookState {
+    /// It is to be sent.
+    Pending,
+    /// It arrived.
+    Delivered,
+    /// Its receiver wants no more of it, or it can't be sent at all.
+    Stopped,
+    /// It did not arrive in time.
+    Expired,
+}
+
+impl WebhookState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Delivered, Self::Stopped, Self::Expired];
+
+    /// As it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::Stopped => "stopped",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// The state of this name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+/// A webhook about to be sent, and to be sent again with the same bytes.
+#[derive(Clone, PartialEq)]
+pub struct WebhookDelivery {
+    /// The task that ended.
+    pub task: TaskRef,
+    /// How far it is.
+    pub state: WebhookState,
+    /// What receivers know it by; also in the body.
+    pub idempotency_key: String,
+    /// The request's `push_notification_config` as JSON text, with its secrets.
+    pub config_json: Option<String>,
+    /// The body; `None`: it can't be made, because no `operation_id` was registered.
+    pub body: Option<String>,
+    /// How many attempts are logged.
+    pub attempts: u32,
+    /// When it was first made: the body's `timestamp`. Microseconds since 1970.
+    pub created_at: i64,
+    /// Nothing is sent under this key after it. Microseconds since 1970.
+    pub expires_at: i64,
+}
+
+impl fmt::Debug for WebhookDelivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebhookDelivery")
+            .field("task_id", &self.task.task_id)
+            .field("state", &self.state)
+            .field("attempts", &self.attempts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An attempt to deliver a webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookAttempt {
+    /// When it began, in microseconds since 1970.
+    pub at: i64,
+    /// How long it took.
+    pub duration: Duration,
+    /// The answer's HTTP status, if there was one.
+    pub status: Option<u16>,
+    /// What went wrong, in a word; `None`: it arrived.
+    pub error_class: Option<String>,
+}
+
+/// A webhook as operators see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WebhookRecord {
+    /// The task that ended.
+    pub task: TaskRef,
+    /// How far it is.
+    pub state: WebhookState,
+    /// What receivers know it by.
+    pub idempotency_key: String,
+    /// How many attempts are logged.
+    pub attempts: u32,
+    /// When it was first made, in microseconds since 1970.
+    pub created_at: i64,
+    /// When it is given up, in microseconds since 1970.
+    pub expires_at: i64,
+    /// When it was last tried, in microseconds since 1970.
+    pub updated_at: i64,
+}
+
+/// Which webhooks are listed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WebhookFilter {
+    /// In one of these states; empty: in any.
+    pub states: Vec<WebhookState>,
+    /// Made then or later, in microseconds since 1970.
+    pub created_after: Option<i64>,
+    /// Made before, in microseconds since 1970.
+    pub created_before: Option<i64>,
+    /// After this one, by when it was made and by task id.
+    pub after: Option<(i64, String)>,
 }

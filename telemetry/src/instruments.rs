@@ -145,6 +145,21 @@ pub const SETTLE_CONFLICTS: Instrument = counter(
     "Ends that were to be recorded where another was recorded already. A step that runs again after a crash counts \
      again.",
 );
+/// Attempts at webhooks.
+pub const WEBHOOK_ATTEMPT_DURATION: Instrument = histogram(
+    "handoff_webhook_attempt_duration_seconds",
+    &["outcome"],
+    "How long attempts to deliver webhooks took: delivered, or what went wrong in a word. Every attempt counts, but one \
+     whose process died.",
+    CALLS,
+);
+/// Ends of webhooks.
+pub const WEBHOOKS_ENDED: Instrument = counter(
+    "handoff_webhooks_ended_total",
+    &["state"],
+    "Webhooks that came to an end: delivered, stopped (their receiver wants no more of it, or they can't be sent) or \
+     expired. One that ends twice, on two workers, may count twice.",
+);
 /// Registry latency.
 pub const REGISTRY_DURATION: Instrument = histogram(
     "handoff_registry_call_duration_seconds",
@@ -165,6 +180,13 @@ pub const OLDEST_OPEN_TASK_AGE: Instrument = gauge(
     "handoff_oldest_open_task_age_seconds",
     &["verb", "arm", "state"],
     "Since the oldest of those requests was claimed, as last counted; 0 where there is none.",
+);
+/// Age of the oldest webhook.
+pub const OLDEST_PENDING_WEBHOOK_AGE: Instrument = gauge(
+    "handoff_oldest_pending_webhook_age_seconds",
+    &[],
+    "Since the task of the oldest webhook ended that has not arrived and is still tried, as last looked; 0 where there is \
+     none. The same in every process of one registry: take the maximum, not the sum.",
 );
 /// When they were counted.
 pub const TASKS_COUNTED: Instrument = gauge(
@@ -211,9 +233,12 @@ pub const ALL: &[&Instrument] = &[
     &COMPLETION_DURATION,
     &SIGNALS_DROPPED,
     &SETTLE_CONFLICTS,
+    &WEBHOOK_ATTEMPT_DURATION,
+    &WEBHOOKS_ENDED,
     &REGISTRY_DURATION,
     &TASKS_OPEN,
     &OLDEST_OPEN_TASK_AGE,
+    &OLDEST_PENDING_WEBHOOK_AGE,
     &TASKS_COUNTED,
     &HOUSEKEEPING_ROUNDS,
     &HOUSEKEEPING_SETTLED,

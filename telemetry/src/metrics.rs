@@ -5,12 +5,12 @@ use crate::{
     instruments::{
         BUILD_INFO, CALL_DURATION, CLAIMS, COMPLETION_DURATION, DECISION_DURATION, DECISIONS,
         HOUSEKEEPING_LAST_SUCCESS, HOUSEKEEPING_PURGED, HOUSEKEEPING_ROUNDS, HOUSEKEEPING_SETTLED, Instrument,
-        OLDEST_OPEN_TASK_AGE, REGISTRY_DURATION, RESOLVE_DURATION, SETTLE_CONFLICTS, SIGNALS_DROPPED, TASKS_COUNTED,
-        TASKS_OPEN, TASKS_SUBMITTED,
+        OLDEST_OPEN_TASK_AGE, OLDEST_PENDING_WEBHOOK_AGE, REGISTRY_DURATION, RESOLVE_DURATION, SETTLE_CONFLICTS,
+        SIGNALS_DROPPED, TASKS_COUNTED, TASKS_OPEN, TASKS_SUBMITTED, WEBHOOK_ATTEMPT_DURATION, WEBHOOKS_ENDED,
     },
 };
 use handoff_proto::verbs::{self, VERBS};
-use handoff_store::{CallOutcome, Event, Observer, OpenTasks, Transition, Watch};
+use handoff_store::{CallOutcome, Event, Observer, OpenTasks, Transition, Watch, WebhookState};
 use std::{
     collections::BTreeSet,
     fmt,
@@ -43,6 +43,9 @@ struct Inner {
     completion_duration: HistogramDuration,
     signals_dropped: Counter,
     settle_conflicts: Counter,
+    webhook_attempt_duration: HistogramDuration,
+    webhooks_ended: Counter,
+    oldest_pending_webhook_age: GaugeF64,
     registry_duration: HistogramDuration,
     tasks_open: GaugeF64,
     oldest_open_task_age: GaugeF64,
@@ -119,6 +122,28 @@ impl Metrics {
     pub fn resolved(&self, outcome: &'static str, took: Duration) {
         let Some(inner) = &self.0 else { return };
         inner.resolve_duration.record(took, &inner.labels(&RESOLVE_DURATION, [outcome]));
+    }
+
+    /// A webhook was tried: `delivered`, or what went wrong in a word.
+    pub fn webhook_attempted(&self, outcome: &'static str, took: Duration) {
+        let Some(inner) = &self.0 else { return };
+        inner.webhook_attempt_duration.record(took, &inner.labels(&WEBHOOK_ATTEMPT_DURATION, [outcome]));
+    }
+
+    /// A webhook came to an end.
+    pub fn webhook_ended(&self, state: &'static str) {
+        let Some(inner) = &self.0 else { return };
+        inner.webhooks_ended.add(1, &inner.labels(&WEBHOOKS_ENDED, [state]));
+    }
+
+    /// The oldest webhook that is still tried was made then, in microseconds since 1970.
+    pub(crate) fn oldest_pending_webhook(&self, created_at: Option<i64>, at: SystemTime) {
+        let Some(inner) = &self.0 else { return };
+        let now = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let age = created_at.map_or(Duration::ZERO, |created_at| {
+            now.saturating_sub(Duration::from_micros(u64::try_from(created_at).unwrap_or(0)))
+        });
+        inner.oldest_pending_webhook_age.record(age.as_secs_f64(), &inner.labels(&OLDEST_PENDING_WEBHOOK_AGE, []));
     }
 
     /// What housekeeping does.
@@ -208,6 +233,9 @@ impl Inner {
             completion_duration: histogram(&COMPLETION_DURATION),
             signals_dropped: counter(&SIGNALS_DROPPED),
             settle_conflicts: counter(&SETTLE_CONFLICTS),
+            webhook_attempt_duration: histogram(&WEBHOOK_ATTEMPT_DURATION),
+            webhooks_ended: counter(&WEBHOOKS_ENDED),
+            oldest_pending_webhook_age: gauge(&OLDEST_PENDING_WEBHOOK_AGE),
             registry_duration: histogram(&REGISTRY_DURATION),
             tasks_open: gauge(&TASKS_OPEN),
             oldest_open_task_age: gauge(&OLDEST_OPEN_TASK_AGE),
@@ -227,6 +255,9 @@ impl Inner {
         for verb in VERBS {
             self.signals_dropped.add(0, &self.labels(&SIGNALS_DROPPED, [verb.name]));
             self.settle_conflicts.add(0, &self.labels(&SETTLE_CONFLICTS, [verb.name]));
+        }
+        for state in [WebhookState::Delivered, WebhookState::Stopped, WebhookState::Expired] {
+            self.webhooks_ended.add(0, &self.labels(&WEBHOOKS_ENDED, [state.as_str()]));
         }
         let build = BUILD_INFO;
         let build_info =
@@ -301,6 +332,9 @@ mod tests {
         metrics.housekeeping().round("purge", true);
         metrics.housekeeping().settled("settled", 2);
         metrics.housekeeping().purged(5);
+        metrics.webhook_attempted("timeout", Duration::from_secs(10));
+        metrics.webhook_ended("delivered");
+        metrics.oldest_pending_webhook(Some(400_000_000), UNIX_EPOCH + Duration::from_secs(1_000));
         let now = UNIX_EPOCH + Duration::from_secs(1_000);
         metrics.counted(&[group("create_media_buy", 7, 400), group("get_products", 1, 999)], now);
         metrics.counted(&[group("get_products", 2, 990)], now);
@@ -321,6 +355,10 @@ mod tests {
             r#"handoff_oldest_open_task_age_seconds{arm="workflow",state="submitted",verb="get_products"} 10"#,
             "handoff_tasks_counted_timestamp_seconds 1000",
             "handoff_housekeeping_purged_total 5",
+            r#"handoff_webhook_attempt_duration_seconds_count{outcome="timeout"} 1"#,
+            r#"handoff_webhooks_ended_total{state="delivered"} 1"#,
+            r#"handoff_webhooks_ended_total{state="expired"} 0"#,
+            "handoff_oldest_pending_webhook_age_seconds 600",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
         }

@@ -1,7 +1,7 @@
 //! Counting the open requests, at a rate that no scrape changes.
 
 use crate::Metrics;
-use handoff_store::Registry;
+use handoff_store::{Registry, WebhookFilter, WebhookState};
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
@@ -30,6 +30,14 @@ impl Metrics {
                     Ok(groups) => metrics.counted(&groups, SystemTime::now()),
                     // What was counted last stays, and its timestamp tells its age.
                     Err(error) => tracing::warn!(%error, "the open tasks were not counted"),
+                }
+                let pending = WebhookFilter { states: vec![WebhookState::Pending], ..WebhookFilter::default() };
+                match registry.webhooks(&pending, 1).await {
+                    Ok(webhooks) => {
+                        let oldest = webhooks.first().map(|webhook| webhook.created_at);
+                        metrics.oldest_pending_webhook(oldest, SystemTime::now());
+                    }
+                    Err(error) => tracing::warn!(%error, "the oldest webhook was not looked for"),
                 }
             }
         });

@@ -167,6 +167,7 @@ impl World {
             sticky_timeout: Duration::from_secs(1),
             shutdown_grace: Duration::from_secs(2),
             housekeeping,
+            webhooks: config.webhooks.clone(),
             ..WorkerSettings::default()
         };
         // A registry of its own: a pool's connections end with the runtime that opened them, and the worker's ends first.

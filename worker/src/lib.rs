@@ -17,4 +17,4 @@ mod worker;
 
 pub use seller::Seller;
 pub use temporal_server::{Port, ServerOptions, TemporalServer};
-pub use worker::{Worker, WorkerSettings};
+pub use worker::{Role, Worker, WorkerSettings};

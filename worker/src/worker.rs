@@ -2,13 +2,13 @@
 
 use crate::housekeeping::{self, HousekeepingActivities};
 use anyhow::{Context, Result};
-use handoff_activities::{Activities, ActivityTimeouts, seller::Handlers};
-use handoff_client::{HousekeepingSettings, housekeeping::Housekeeper};
+use handoff_activities::{Activities, ActivityTimeouts, WebhookActivities, seller::Handlers};
+use handoff_client::{Environment, HousekeepingSettings, SenderError, WebhookSettings, housekeeping::Housekeeper};
 use handoff_gateway::Contract;
-use handoff_proto::verbs::VERBS;
+use handoff_proto::{convert::to_proto_duration, v1::WebhookPlan, verbs::VERBS, workflows::publish_task_queue};
 use handoff_store::Registry;
 use handoff_telemetry::{Metrics, OpenTasksWatch};
-use handoff_workflows::{Reconcile, VerbRun, as_workflow_type};
+use handoff_workflows::{Reconcile, Redelivery, VerbRun, as_workflow_type};
 use std::{sync::Arc, time::Duration};
 use temporalio_client::Client;
 use temporalio_common::{
@@ -35,6 +35,12 @@ pub struct WorkerSettings {
     pub deployment: Option<(String, String)>,
     /// Where the SDK's instruments go, and the count of open tasks: nowhere unless told.
     pub metrics: Metrics,
+    /// How webhooks are sent.
+    pub webhooks: WebhookSettings,
+    /// Whether durability and safety are required.
+    pub environment: Environment,
+    /// Which part of the work it does.
+    pub role: Role,
     /// How requests are looked after that nobody drives, or nobody needs. Of several workers on a task queue, the last that
     /// started says.
     pub housekeeping: HousekeepingSettings,
@@ -52,15 +58,31 @@ impl Default for WorkerSettings {
             timeouts: ActivityTimeouts::default(),
             deployment: None,
             metrics: Metrics::off(),
+            webhooks: WebhookSettings::default(),
+            environment: Environment::default(),
+            role: Role::default(),
             housekeeping: HousekeepingSettings::default(),
             contract: Contract::default(),
         }
     }
 }
 
+/// Which part of the work a worker does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// All of it.
+    #[default]
+    All,
+    /// Everything but sending webhooks.
+    Engine,
+    /// Sending webhooks alone: for workers that may reach the internet, where the others may not.
+    Publisher,
+}
+
 /// A worker, connected and checked, ready to run.
 pub struct Worker {
-    inner: temporalio_sdk::Worker,
+    engine: Option<temporalio_sdk::Worker>,
+    publisher: Option<temporalio_sdk::Worker>,
     _open_tasks: OpenTasksWatch,
     temporal: Client,
     task_queue: String,
@@ -89,30 +111,17 @@ impl Worker {
                 .map_err(|error| anyhow::anyhow!("the Temporal runtime can't be set up: {error}"))?,
         )?;
         let open_tasks = settings.metrics.watch_open_tasks(registry.clone());
-        let mut options = WorkerOptions::new(settings.task_queue.clone())
-            .max_cached_workflows(settings.max_cached_workflows)
-            .sticky_queue_schedule_to_start_timeout(settings.sticky_timeout)
-            .graceful_shutdown_period(settings.shutdown_grace)
-            // A heartbeat is one small request; what was done since is worth more to the attempt that resumes from it.
-            .max_heartbeat_throttle_interval(Duration::from_millis(250))
-            .deployment_options(deployment(settings))
-            .register_activities(HousekeepingActivities::new(
-                Housekeeper::new(client.clone(), registry.clone()),
-                settings.metrics.clone(),
-            ))
-            .register_activities(
-                Activities::new(registry, handlers, settings.timeouts)
-                    .checking(Some(Arc::new(settings.contract.clone()))),
-            )
-            .register_workflow::<Reconcile>()?
-            .build();
-        for verb in VERBS {
-            as_workflow_type(verb.name, || options.register_workflow::<VerbRun>().map(|_| ()))?;
-        }
-        let inner =
-            temporalio_sdk::Worker::new(&runtime, client.clone(), options).context("the worker can't be created")?;
+        let engine = match settings.role {
+            Role::Publisher => None,
+            Role::All | Role::Engine => Some(engine(&runtime, &client, &registry, handlers, settings)?),
+        };
+        let publisher = match settings.role {
+            Role::Engine => None,
+            Role::All | Role::Publisher => publisher(&runtime, &client, registry, settings)?,
+        };
         Ok(Self {
-            inner,
+            engine,
+            publisher,
             temporal: client,
             task_queue: settings.task_queue.clone(),
             housekeeping: settings.housekeeping,
@@ -122,16 +131,97 @@ impl Worker {
 
     /// What stops it: running work may finish within the grace period, and the rest is handed over.
     pub fn shutdown_handle(&self) -> impl Fn() + use<> {
-        self.inner.shutdown_handle()
+        let handles: Vec<_> = self.parts().map(|part| part.shutdown_handle()).collect();
+        move || handles.iter().for_each(|stop| stop())
     }
 
-    /// Runs until it is shut down.
+    /// Runs until it is shut down. When one part ends, so does the other.
     pub async fn run(mut self) -> Result<()> {
-        let schedule = tokio::spawn(housekeeping::keep_schedule(self.temporal, self.task_queue, self.housekeeping));
-        let ended = self.inner.run().await.context("the worker stopped with an error");
-        schedule.abort();
-        ended
+        let stop = self.shutdown_handle();
+        let schedule = self
+            .engine
+            .is_some()
+            .then(|| tokio::spawn(housekeeping::keep_schedule(self.temporal, self.task_queue, self.housekeeping)));
+        let part = async |part: &mut Option<temporalio_sdk::Worker>| {
+            let ended = match part {
+                Some(part) => part.run().await.context("the worker stopped with an error"),
+                None => return Ok(()),
+            };
+            stop();
+            ended
+        };
+        let (engine, publisher) = tokio::join!(part(&mut self.engine), part(&mut self.publisher));
+        if let Some(schedule) = schedule {
+            schedule.abort();
+        }
+        engine.and(publisher)
     }
+
+    fn parts(&self) -> impl Iterator<Item = &temporalio_sdk::Worker> {
+        self.engine.iter().chain(&self.publisher)
+    }
+}
+
+/// The part that drives runs and calls the seller's handlers.
+fn engine(
+    runtime: &Runtime,
+    client: &Client,
+    registry: &Arc<dyn Registry>,
+    handlers: Handlers,
+    settings: &WorkerSettings,
+) -> Result<temporalio_sdk::Worker> {
+    let plan = WebhookPlan {
+        task_queue: publish_task_queue(&settings.task_queue),
+        horizon: Some(to_proto_duration(settings.webhooks.horizon)),
+    };
+    let mut options = WorkerOptions::new(settings.task_queue.clone())
+        .max_cached_workflows(settings.max_cached_workflows)
+        .sticky_queue_schedule_to_start_timeout(settings.sticky_timeout)
+        .graceful_shutdown_period(settings.shutdown_grace)
+        // A heartbeat is one small request; what was done since is worth more to the attempt that resumes from it.
+        .max_heartbeat_throttle_interval(Duration::from_millis(250))
+        .deployment_options(deployment(settings))
+        .register_activities(HousekeepingActivities::new(
+            Housekeeper::new(client.clone(), registry.clone()),
+            settings.metrics.clone(),
+        ))
+        .register_activities(
+            Activities::new(registry.clone(), handlers, settings.timeouts)
+                .checking(Some(Arc::new(settings.contract.clone())))
+                .with_webhooks(plan),
+        )
+        .register_workflow::<Reconcile>()?
+        .register_workflow::<Redelivery>()?
+        .build();
+    for verb in VERBS {
+        as_workflow_type(verb.name, || options.register_workflow::<VerbRun>().map(|_| ()))?;
+    }
+    temporalio_sdk::Worker::new(runtime, client.clone(), options).context("the worker can't be created")
+}
+
+/// The part that sends webhooks. `None`: this process can't, and others may.
+fn publisher(
+    runtime: &Runtime,
+    client: &Client,
+    registry: Arc<dyn Registry>,
+    settings: &WorkerSettings,
+) -> Result<Option<temporalio_sdk::Worker>> {
+    let sender = match settings.webhooks.sender(settings.environment) {
+        Ok(sender) => sender,
+        Err(error @ SenderError::Setup(_)) if settings.role == Role::All => {
+            tracing::warn!(%error, "this worker sends no webhooks");
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let activities = WebhookActivities::new(registry, sender, settings.webhooks.schedule(), settings.metrics.clone());
+    let options = WorkerOptions::new(publish_task_queue(&settings.task_queue))
+        .graceful_shutdown_period(settings.shutdown_grace)
+        .deployment_options(deployment(settings))
+        .register_activities(activities)
+        .build();
+    let worker = temporalio_sdk::Worker::new(runtime, client.clone(), options);
+    worker.context("the worker that sends webhooks can't be created").map(Some)
 }
 
 fn deployment(settings: &WorkerSettings) -> WorkerDeploymentOptions {

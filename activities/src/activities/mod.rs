@@ -8,10 +8,16 @@ mod notify;
 mod run_task;
 mod settle;
 mod spans;
+mod webhooks;
+
+pub use webhooks::WebhookActivities;
 
 use crate::seller::Handlers;
 use handoff_proto::{
-    activities::{Accept, Begin, Decide, Discard, Enqueue, Notify, RecordDroppedSignals, RunTask, Settle},
+    activities::{
+        Accept, Begin, Decide, Discard, Enqueue, ExpireWebhook, Notify, RecordDroppedSignals, RenewWebhook, RunTask,
+        Settle,
+    },
     errors, v1,
     wire::AdcpError,
 };
@@ -49,6 +55,7 @@ pub struct Activities {
     handlers: Arc<Handlers>,
     timeouts: ActivityTimeouts,
     check: Option<Arc<dyn ResultCheck>>,
+    webhooks: Option<v1::WebhookPlan>,
 }
 
 /// Says what is wrong with a seller's result, before it is recorded or told.
@@ -61,7 +68,7 @@ pub trait ResultCheck: Send + Sync + 'static {
 impl Activities {
     /// With the registry to ask and the seller's handlers to call.
     pub fn new(registry: Arc<dyn Registry>, handlers: Handlers, timeouts: ActivityTimeouts) -> Self {
-        Self { registry, handlers: Arc::new(handlers), timeouts, check: None }
+        Self { registry, handlers: Arc::new(handlers), timeouts, check: None, webhooks: None }
     }
 
     /// The same, with a check of what the seller's handlers answer.
@@ -79,6 +86,13 @@ impl Activities {
         let Some(check) = &self.check else { return Ok(()) };
         let result: Value = serde_json::from_str(result).map_err(errors::result_invalid)?;
         check.check(tool, &result, correlation_id)
+    }
+
+    /// Tells webhooks, by this plan.
+    #[must_use]
+    pub fn with_webhooks(mut self, plan: v1::WebhookPlan) -> Self {
+        self.webhooks = Some(plan);
+        self
     }
 }
 
@@ -164,6 +178,26 @@ impl Activities {
     ) -> Result<(), ActivityError> {
         let spans = Spans::new(ctx.info(), input.task.as_ref(), input.call.as_ref());
         spans.within(self.append_dropped_signals(input)).await
+    }
+
+    #[activity(name = ExpireWebhook::NAME)]
+    pub async fn expire_webhook(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: v1::WebhookInput,
+    ) -> Result<v1::WebhookEnd, ActivityError> {
+        let spans = Spans::new(ctx.info(), input.task.as_ref(), input.call.as_ref());
+        spans.within(self.give_webhook_up(input)).await
+    }
+
+    #[activity(name = RenewWebhook::NAME)]
+    pub async fn renew_webhook(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: v1::WebhookInput,
+    ) -> Result<v1::WebhookEnd, ActivityError> {
+        let spans = Spans::new(ctx.info(), input.task.as_ref(), input.call.as_ref());
+        spans.within(self.begin_webhook_anew(input)).await
     }
 
     #[activity(name = Notify::NAME)]

@@ -8,9 +8,10 @@ use handoff_proto::{
     convert::to_timestamp,
     v1::{
         DiscardInput, DiscardOutput, HistoryEntry, RecordDroppedSignalsInput, SettleInput, SettleOutput, Settlement,
-        Standing, TaskInput,
+        Standing, TaskInput, WebhookEnd, WebhookInput,
     },
 };
+use handoff_store::{WebhookDelivery, WebhookState};
 use temporalio_sdk::activities::ActivityError;
 
 impl Activities {
@@ -30,7 +31,28 @@ impl Activities {
             "rejected" => dispatcher.handles::<TaskRejected>(),
             _ => dispatcher.handles::<TaskCanceled>(),
         });
-        Ok(SettleOutput { settlement: settlement.map(Settlement::without_result), notify })
+        let webhook = self.webhooks.clone().filter(|_| settlement.as_ref().is_some_and(|ended| ended.webhook));
+        Ok(SettleOutput { settlement: settlement.map(Settlement::without_result), notify, webhook })
+    }
+
+    pub(super) async fn give_webhook_up(&self, input: WebhookInput) -> Result<WebhookEnd, ActivityError> {
+        let task = guard::required(input.task, "task")?;
+        let owed = self.registry.webhook_delivery(&task).await.map_err(guard::registry_error)?;
+        let owed = match owed {
+            Some(owed) if owed.state == WebhookState::Pending => owed,
+            ended => return Ok(webhook_end(ended.as_ref())),
+        };
+        let key = &owed.idempotency_key;
+        let recorded = self.registry.record_webhook(&task, key, None, WebhookState::Expired).await;
+        let state = recorded.map_err(guard::registry_error)?.unwrap_or(WebhookState::Expired);
+        Ok(webhook_end(Some(&WebhookDelivery { state, ..owed })))
+    }
+
+    pub(super) async fn begin_webhook_anew(&self, input: WebhookInput) -> Result<WebhookEnd, ActivityError> {
+        let task = guard::required(input.task, "task")?;
+        self.registry.renew_webhook(&task).await.map_err(guard::registry_error)?;
+        let owed = self.registry.webhook_delivery(&task).await.map_err(guard::registry_error)?;
+        Ok(webhook_end(owed.as_ref()))
     }
 
     pub(super) async fn discard_task(&self, input: DiscardInput) -> Result<DiscardOutput, ActivityError> {
@@ -57,5 +79,13 @@ impl Activities {
             })
             .collect();
         self.registry.append_history(&task, &entries).await.map_err(guard::registry_error)
+    }
+}
+
+/// How far a webhook is, as the run is told.
+pub(super) fn webhook_end(owed: Option<&WebhookDelivery>) -> WebhookEnd {
+    match owed {
+        Some(owed) => WebhookEnd { state: owed.state.as_str().to_owned(), attempts: owed.attempts },
+        None => WebhookEnd { state: "none".to_owned(), attempts: 0 },
     }
 }

@@ -38,9 +38,7 @@ impl Handoff {
     pub async fn call(&self, caller: &Caller, verb: &str, request_text: &[u8]) -> Result<Answer, CallError> {
         caller.check()?;
         let request = Request::read(verb, request_text, self.config().sync_deadline)?;
-        if self.config().encryption.is_none() {
-            request.needs_no_keys()?;
-        }
+        self.check_secrets(&request)?;
         // Before anything is claimed: the run could not be started.
         if self.temporal().is_err() {
             return Err(unavailable("The seller can't take new work at the moment.", RETRY_AFTER).into());
@@ -50,6 +48,17 @@ impl Handoff {
         let deadline = Instant::now() + request.sync_deadline + self.config().grace;
         let correlation_id = input.correlation_id.clone();
         self.observe(caller, &request, &correlation_id, self.answer(&request, input, deadline)).await
+    }
+
+    // Of a request that is or may come to be a run's: whether its secrets can be kept, and its webhook be told.
+    fn check_secrets(&self, request: &Request<'_>) -> Result<(), CallError> {
+        if self.config().encryption.is_none() {
+            request.needs_no_keys()?;
+        }
+        if let Some(webhook) = &request.webhook {
+            secrets::check_webhook(webhook, &self.config().webhooks.policy(self.config().environment))?;
+        }
+        Ok(())
     }
 
     /// Traces and counts how a request is answered.

@@ -5,6 +5,7 @@
 
 use handoff_proto::wire::AdcpError;
 use handoff_store::Webhook;
+use handoff_webhooks::{Policy, Registration};
 use serde_json::{Map, Value};
 
 const CONFIG: &str = "push_notification_config";
@@ -41,6 +42,13 @@ pub(super) fn take_webhook(request: &mut Value) -> Result<Option<Webhook>, AdcpE
         has_secret = true;
     }
     Ok(Some(Webhook { config_json: registered, has_secret }))
+}
+
+/// Refuses a webhook that could not be told, or must not be.
+pub(super) fn check_webhook(webhook: &Webhook, policy: &Policy) -> Result<(), AdcpError> {
+    // It was written from a value: it is one.
+    let config = serde_json::from_str(&webhook.config_json).unwrap_or_default();
+    Registration::read(&config, policy).map(|_| ())
 }
 
 /// The path of a secret that is left in a request for the seller.

@@ -1,6 +1,6 @@
 //! The command line.
 
-use super::{api_key::ApiKeyCommand, buyer::BuyerCommand};
+use super::{api_key::ApiKeyCommand, buyer::BuyerCommand, webhook::WebhookCommand};
 use crate::{ConfigArgs, Viewer, config, duration};
 use chrono::{DateTime, Utc};
 use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -70,6 +70,9 @@ pub(super) enum Command {
     /// API keys of buyers' agents
     #[command(subcommand)]
     ApiKey(ApiKeyCommand),
+    /// Webhooks: what arrived, what did not, and the keys that sign them
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
     /// Check everything that Handoff needs, and say how to mend what is wrong
     Doctor,
     /// Print every setting: what it is now and from where, its default, what it means
@@ -451,7 +454,7 @@ pub(super) fn reviewer(accounts: Vec<String>) -> Viewer {
     if accounts.is_empty() { Viewer::Operator } else { Viewer::Reviewer { scopes: accounts } }
 }
 
-fn time(text: &str) -> Result<DateTime<Utc>, String> {
+pub(super) fn time(text: &str) -> Result<DateTime<Utc>, String> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Ok(time.to_utc());
     }

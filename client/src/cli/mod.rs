@@ -19,6 +19,7 @@ mod registry;
 mod show;
 mod task;
 mod verb;
+mod webhook;
 
 pub use args::{Cli, Commands};
 pub use exit::Exit;
@@ -113,6 +114,7 @@ async fn dispatch(command: Command, config: Config, line: &CommandLine, output: 
         Command::Registry(RegistryCommand::Reseal(args)) => {
             registry::reseal(args, &Tasks::connect(&config).await?, output).await
         }
+        Command::Webhook(command) => webhook::run(command, config, output).await,
         Command::Doctor => Ok(doctor::run(&config, output).await),
         Command::Purge(args) => purge::run(args, config, output).await,
         Command::Config(args) => Ok(config::run(&args, line, output)),

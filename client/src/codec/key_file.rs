@@ -28,24 +28,34 @@ enum Problem {
     Io(std::io::Error),
 }
 
-// Under another name first: whoever reads the file finds it whole, and nobody's file is replaced.
-fn create(path: &Path) -> Result<(), Problem> {
-    let key = Key::generate(&format!("k-{}", chrono::Utc::now().format("%Y%m%d-%H%M%S"))).map_err(Problem::Key)?;
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).map_err(Problem::Io)?;
+/// Makes a file that only its owner may read, unless it is there. Of two processes at once one makes it.
+pub(crate) fn create_private(path: &Path, content: &str) -> std::io::Result<()> {
+    if path.exists() {
+        return Ok(());
     }
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder)?;
+    }
+    // Under another name first: whoever reads the file finds it whole, and nobody's file is replaced.
     let temporary = path.with_extension(format!("{}.tmp", uuid::Uuid::now_v7().simple()));
-    let written = write(&temporary, key.expose_secret()).and_then(|()| match fs::hard_link(&temporary, path) {
+    let written = write(&temporary, content).and_then(|()| match fs::hard_link(&temporary, path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         linked => linked,
     });
     let removed = fs::remove_file(&temporary);
-    written.and(removed).map_err(Problem::Io)
+    written.and(removed)
 }
 
-fn write(path: &Path, key: &str) -> std::io::Result<()> {
+fn create(path: &Path) -> Result<(), Problem> {
+    let key = Key::generate(&format!("k-{}", chrono::Utc::now().format("%Y%m%d-%H%M%S"))).map_err(Problem::Key)?;
+    let key = key.expose_secret();
+    let content = format!("# Keys of this development environment, the active one first.\n{key}\n");
+    create_private(path, &content).map_err(Problem::Io)
+}
+
+fn write(path: &Path, content: &str) -> std::io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    writeln!(file, "# Keys of this development environment, the active one first.\n{key}")?;
+    file.write_all(content.as_bytes())?;
     file.sync_all()
 }
 

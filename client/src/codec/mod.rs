@@ -23,6 +23,7 @@ mod serve;
 
 pub use aes::EncryptingCodec;
 pub use envelope::{OpenError, SealError};
+pub(crate) use key_file::create_private;
 pub use keys::{Key, KeyError, KeyProvider, KeyRing, KeySource, KeyUnavailable};
 pub(crate) use payload::{is_sealed, key_id};
 pub use registry::RegistryCipher;

@@ -6,9 +6,11 @@ mod body;
 mod health;
 pub(crate) mod jsonrpc;
 mod nowhere;
+mod well_known;
 
 pub(crate) use access_log::CorrelationId;
 pub(crate) use body::Arguments;
+pub(crate) use well_known::WellKnown;
 
 use crate::{door::Door, mcp};
 use axum::{Router, middleware, routing};
@@ -26,6 +28,8 @@ pub(crate) fn router(door: &Arc<Door>) -> Router {
         .route("/healthz", routing::get(health::alive))
         .route("/readyz", routing::get(health::ready))
         .route("/metrics", routing::get(health::metrics))
+        .route("/.well-known/jwks.json", routing::get(well_known::jwks))
+        .route("/.well-known/brand.json", routing::get(well_known::brand))
         .with_state(door.clone())
         .merge(mcp)
         .fallback(nowhere::not_found)

@@ -5,9 +5,11 @@ mod error;
 mod list_tasks;
 mod status;
 mod task_status;
+mod webhook;
 
 pub use envelope::{completed_body, failed_body, replay_body, submitted_body, with_context};
 pub use error::{AdcpError, Issue, Recovery};
 pub use list_tasks::{ListTasksFilters, ListTasksRequest, Pagination, Sort, SortDirection, SortField};
 pub use status::{ParseStatusError, TaskStatus};
 pub use task_status::{GetTaskStatusRequest, task_status_body};
+pub use webhook::{WebhookEvent, webhook_body};

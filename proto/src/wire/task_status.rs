@@ -58,7 +58,7 @@ pub fn task_status_body(task: &TaskRecord, request: &GetTaskStatusRequest) -> Va
 }
 
 /// The full response that the task ended with: what a synchronous answer would have been.
-fn result_body(task: &TaskRecord) -> Option<Value> {
+pub(super) fn result_body(task: &TaskRecord) -> Option<Value> {
     let status: TaskStatus = task.status.parse().ok()?;
     if !status.is_terminal() {
         return None;

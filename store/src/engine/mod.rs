@@ -1,12 +1,14 @@
 //! The registry on any database: each call locks a row, applies a rule, and writes what the rule changed.
 
 mod looking;
+mod webhooks;
 
 use crate::{
     Arm, Candidate, Claim, ClaimView, DirectView, Event, Health, Lease, NewClaim, Observation, OpenTasks, Reconciled,
-    Registry, RegistryError, RegistryOptions, Resealed, TaskPage, Transition, Viewer, Watch, check, observe, reseal,
+    Registry, RegistryError, RegistryOptions, Resealed, TaskPage, Transition, Viewer, Watch, WebhookAttempt,
+    WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState, check, observe, reseal,
     rules::{self, Entry, Request, Step},
-    sql::{HistoryRow, Row, Statement, list, requests, stored_key},
+    sql::{self, HistoryRow, Row, Statement, list, requests, stored_key},
     store::{Store, Transaction},
     vault::Vault,
 };
@@ -19,7 +21,7 @@ use handoff_proto::{
     },
     wire::ListTasksRequest,
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 type Result<T> = std::result::Result<T, RegistryError>;
 
@@ -43,13 +45,20 @@ pub(crate) struct Engine<S> {
     store: S,
     vault: Vault,
     replay_ttl: i64,
+    webhook_horizon: i64,
     watch: Watch,
 }
 
 impl<S: Store> Engine<S> {
     pub(crate) fn new(store: S, options: &RegistryOptions) -> Self {
-        let replay_ttl = i64::try_from(options.replay_ttl.as_micros()).unwrap_or(i64::MAX);
-        Self { store, vault: Vault::new(options.cipher.clone()), replay_ttl, watch: options.watch.clone() }
+        let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self {
+            store,
+            vault: Vault::new(options.cipher.clone()),
+            replay_ttl: micros(options.replay_ttl),
+            webhook_horizon: micros(options.webhook_horizon),
+            watch: options.watch.clone(),
+        }
     }
 
     fn step(&self) -> Step {
@@ -87,7 +96,13 @@ impl<S: Store> Engine<S> {
             let changes = self.vault.seal_changes(&request.task, changes(&before, &request)?).await?;
             transaction.execute(requests::update(&request.task.task_id, changes)).await?;
         }
+        if request.owes_webhook() && !before.owes_webhook() {
+            self.owe(&mut transaction, &request, request.completed_at.unwrap_or_else(now)).await?;
+        }
         if step.forgets {
+            for statement in sql::webhooks::delete(&request.task.task_id) {
+                transaction.execute(statement).await?;
+            }
             transaction.execute(requests::delete_history(&request.task.task_id)).await?;
         }
         // The entries are written sealed, and told in clear.
@@ -319,6 +334,47 @@ impl<S: Store> Registry for Engine<S> {
         Ok(self.vault.open_row(row).await?.into_webhook())
     }
 
+    async fn webhook_delivery(&self, task: &TaskRef) -> Result<Option<WebhookDelivery>> {
+        if !check::may_exist(task) {
+            return Ok(None);
+        }
+        self.deliverable(task).await
+    }
+
+    async fn record_webhook(
+        &self,
+        task: &TaskRef,
+        idempotency_key: &str,
+        attempt: Option<&WebhookAttempt>,
+        state: WebhookState,
+    ) -> Result<Option<WebhookState>> {
+        if !check::may_exist(task) {
+            return Ok(None);
+        }
+        self.log_attempt(task, idempotency_key, attempt, state).await
+    }
+
+    async fn renew_webhook(&self, task: &TaskRef) -> Result<Option<WebhookState>> {
+        if !check::may_exist(task) {
+            return Ok(None);
+        }
+        self.renew(task).await
+    }
+
+    async fn webhooks(&self, filter: &WebhookFilter, limit: u32) -> Result<Vec<WebhookRecord>> {
+        let rows = self.store.webhooks(sql::webhooks::list(filter, limit.min(MAX_ROWS))).await?;
+        rows.iter().map(sql::webhooks::WebhookRow::record).collect()
+    }
+
+    async fn webhook_log(&self, task_id: &str) -> Result<Option<(WebhookRecord, Vec<WebhookAttempt>)>> {
+        if task_id.contains('\0') {
+            return Ok(None);
+        }
+        let Some(row) = self.store.webhooks(sql::webhooks::by_task(task_id)).await?.pop() else { return Ok(None) };
+        let attempts = self.store.attempts(sql::webhooks::attempts(task_id)).await?;
+        Ok(Some((row.record()?, attempts.into_iter().map(Into::into).collect())))
+    }
+
     async fn unfinished(&self, updated_before: i64, after: Option<&str>, limit: u32) -> Result<Vec<Observation>> {
         let after = after.filter(|after| !after.contains('\0'));
         let rows = self.store.rows(requests::unfinished(updated_before, after, limit.min(MAX_ROWS))).await?;
@@ -342,7 +398,7 @@ impl<S: Store> Registry for Engine<S> {
 
     async fn purge(&self, task: &TaskRef) -> Result<bool> {
         // Without its bodies, so that what can't be opened any more can still be forgotten.
-        let lock = requests::lock_outline(S::DIALECT, task);
+        let lock = requests::lock_purgeable(S::DIALECT, task, now());
         let purged = self.apply_to(task, lock, |_, tombstone| requests::tombstone(tombstone), rules::maintain::purge);
         Ok(purged.await?.unwrap_or(false))
     }

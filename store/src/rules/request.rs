@@ -132,6 +132,11 @@ impl Request {
         self.has_webhook && (self.visible || self.stage().is_some())
     }
 
+    /// It ended after `submitted` was said: its webhook is told.
+    pub(crate) fn owes_webhook(&self) -> bool {
+        self.has_webhook && self.visible && self.is_terminal()
+    }
+
     /// What is left to do, if anything is.
     pub(crate) fn stage(&self) -> Option<ObservedStage> {
         match self.status {
@@ -153,6 +158,7 @@ impl Request {
             decision_id: self.decision_id.clone().unwrap_or_default(),
             actor: self.actor.clone().unwrap_or_default(),
             reason: self.reason.clone().unwrap_or_default(),
+            webhook: self.owes_webhook(),
             ..Default::default()
         })
     }

@@ -8,6 +8,7 @@ mod keys;
 pub(crate) mod list;
 pub(crate) mod requests;
 mod row;
+pub(crate) mod webhooks;
 
 pub(crate) use keys::stored_key;
 pub(crate) use row::{HistoryRow, OpenRow, Row};

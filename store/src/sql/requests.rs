@@ -67,6 +67,15 @@ pub(crate) fn lock_outline(dialect: Dialect, task: &TaskRef) -> Statement {
     statement
 }
 
+/// The same, unless the task's webhook may still be sent.
+pub(crate) fn lock_purgeable(dialect: Dialect, task: &TaskRef, now: i64) -> Statement {
+    let mut statement = select_by_ref(OUTLINE, task);
+    statement.push(" AND NOT EXISTS (SELECT 1 FROM webhooks w WHERE w.task_id = requests.task_id");
+    statement.push(" AND w.state = 'pending' AND w.expires_at > ").bind(now).push(")");
+    statement.push(dialect.lock());
+    statement
+}
+
 /// Reads a task's row.
 pub(crate) fn by_ref(task: &TaskRef) -> Statement {
     select_by_ref(COLUMNS, task)

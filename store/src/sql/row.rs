@@ -75,6 +75,11 @@ impl Row {
         self.context_json = None;
     }
 
+    /// The webhook, taken out.
+    pub(crate) fn take_webhook(&mut self) -> Option<String> {
+        self.webhook_json.take()
+    }
+
     /// The webhook, if it was read.
     pub(crate) fn into_webhook(self) -> Option<String> {
         self.webhook_json

@@ -7,7 +7,10 @@ mod open;
 
 use crate::{
     Backend, RegistryError,
-    sql::{Dialect, HistoryRow, OpenRow, Row, Statement},
+    sql::{
+        Dialect, HistoryRow, OpenRow, Row, Statement,
+        webhooks::{AttemptRow, WebhookRow},
+    },
     store::{self, Store, bind},
 };
 use async_trait::async_trait;
@@ -46,6 +49,16 @@ impl Store for Sqlite {
         bind!(query, statement.binds).fetch_all(&self.readers).await.map_err(refused)
     }
 
+    async fn webhooks(&self, statement: Statement) -> Result<Vec<WebhookRow>> {
+        let query = sqlx::query_as(AssertSqlSafe(statement.text));
+        bind!(query, statement.binds).fetch_all(&self.readers).await.map_err(refused)
+    }
+
+    async fn attempts(&self, statement: Statement) -> Result<Vec<AttemptRow>> {
+        let query = sqlx::query_as(AssertSqlSafe(statement.text));
+        bind!(query, statement.binds).fetch_all(&self.readers).await.map_err(refused)
+    }
+
     async fn schema_version(&self) -> Result<i64> {
         sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations")
             .fetch_one(&self.readers)
@@ -76,6 +89,11 @@ impl store::Transaction for Transaction {
     }
 
     async fn history(&mut self, statement: Statement) -> Result<Vec<HistoryRow>> {
+        let query = sqlx::query_as(AssertSqlSafe(statement.text));
+        bind!(query, statement.binds).fetch_all(&mut *self.0).await.map_err(refused)
+    }
+
+    async fn webhooks(&mut self, statement: Statement) -> Result<Vec<WebhookRow>> {
         let query = sqlx::query_as(AssertSqlSafe(statement.text));
         bind!(query, statement.binds).fetch_all(&mut *self.0).await.map_err(refused)
     }

@@ -17,6 +17,7 @@ mod maintenance;
 mod observing;
 mod sealing;
 mod support;
+mod webhooks;
 
 /// Names every test once, and makes it run on both databases, in clear and sealed.
 macro_rules! contract {
@@ -159,6 +160,14 @@ contract! {
         an_observer_is_told_each_transition_once,
         an_observer_is_told_how_calls_end,
         open_tasks_are_counted_by_arm_and_state,
+    }
+    webhooks {
+        only_ended_tasks_that_were_submitted_owe_a_webhook,
+        a_webhooks_body_is_made_once_and_says_what_a_poll_says,
+        attempts_are_logged_and_what_arrived_has_arrived,
+        a_renewed_webhook_keeps_its_key_within_its_horizon_alone,
+        webhooks_are_listed_page_by_page,
+        a_request_is_kept_while_its_webhook_may_be_sent,
     }
 }
 

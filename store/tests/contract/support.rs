@@ -36,7 +36,7 @@ pub(crate) async fn registry_with_keys(database: &Database, keys: &[&str]) -> Ar
     handoff_store::connect(&database.url, options).await.unwrap()
 }
 
-fn ring(keys: &[&str]) -> Arc<dyn Cipher> {
+pub(crate) fn ring(keys: &[&str]) -> Arc<dyn Cipher> {
     Arc::new(Ring(keys.iter().map(|key| (*key).to_owned()).collect()))
 }
 

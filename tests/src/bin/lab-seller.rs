@@ -30,8 +30,12 @@ async fn work() -> anyhow::Result<()> {
     if let Ok(fault) = std::env::var("LAB_FAULT") {
         registry = Arc::new(FaultyRegistry::new(registry, fault.parse()?, calls.clone())) as Arc<dyn Registry>;
     }
-    let mut settings =
-        WorkerSettings { task_queue: config.task_queue, metrics: config.metrics, ..WorkerSettings::default() };
+    let mut settings = WorkerSettings {
+        task_queue: config.task_queue,
+        metrics: config.metrics,
+        webhooks: config.webhooks,
+        ..WorkerSettings::default()
+    };
     settings.sticky_timeout = Duration::from_secs(1);
     settings.timeouts.heartbeat = HEARTBEAT_TIMEOUT;
     if let Ok(runs) = std::env::var("LAB_CACHE") {

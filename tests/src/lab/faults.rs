@@ -7,7 +7,8 @@ use handoff_proto::{
 };
 use handoff_store::{
     Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Observation, OpenTasks, Reconciled, Registry,
-    RegistryError, Resealed, TaskPage, Viewer,
+    RegistryError, Resealed, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord,
+    WebhookState,
 };
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -130,6 +131,32 @@ impl Registry for FaultyRegistry {
 
     async fn discard(&self, task: &TaskRef, error: &AdcpError) -> Result<Option<Settlement>> {
         self.around("discard", self.inner.discard(task, error)).await
+    }
+
+    async fn webhook_delivery(&self, task: &TaskRef) -> Result<Option<WebhookDelivery>> {
+        self.around("webhook_delivery", self.inner.webhook_delivery(task)).await
+    }
+
+    async fn record_webhook(
+        &self,
+        task: &TaskRef,
+        idempotency_key: &str,
+        attempt: Option<&WebhookAttempt>,
+        state: WebhookState,
+    ) -> Result<Option<WebhookState>> {
+        self.around("record_webhook", self.inner.record_webhook(task, idempotency_key, attempt, state)).await
+    }
+
+    async fn renew_webhook(&self, task: &TaskRef) -> Result<Option<WebhookState>> {
+        self.inner.renew_webhook(task).await
+    }
+
+    async fn webhooks(&self, filter: &WebhookFilter, limit: u32) -> Result<Vec<WebhookRecord>> {
+        self.inner.webhooks(filter, limit).await
+    }
+
+    async fn webhook_log(&self, task_id: &str) -> Result<Option<(WebhookRecord, Vec<WebhookAttempt>)>> {
+        self.inner.webhook_log(task_id).await
     }
 
     async fn append_history(&self, task: &TaskRef, entries: &[(String, HistoryEntry)]) -> Result<()> {

@@ -23,7 +23,7 @@ use tokio::{
 pub(crate) const VERB: &str = "create_media_buy";
 
 /// What everybody writes.
-const SECRETS: [&str; 19] = [
+const SECRETS: [&str; 18] = [
     "key",
     "request",
     "context",
@@ -42,10 +42,9 @@ const SECRETS: [&str; 19] = [
     "failure",
     "token",
     "credentials",
-    "password",
 ];
 /// What only a webhook has: without keys it is refused.
-const WEBHOOK: [&str; 3] = ["token", "credentials", "password"];
+const WEBHOOK: [&str; 2] = ["token", "credentials"];
 const TYPED: &str = "typed";
 
 /// Recognisable, and several times, so that one is whole wherever a database's pages end.
@@ -100,7 +99,7 @@ pub(crate) fn request(arm: &str, hold: bool) -> Value {
 
 fn with_webhook(mut request: Value) -> Value {
     request["push_notification_config"] = json!({
-        "url": "https://user:MARK-password.@buyer.example/hook", "operation_id": "op-1", "token": mark("token"),
+        "url": "https://buyer.example/hook", "operation_id": "op-1", "token": mark("token"),
         "authentication": {"schemes": ["Bearer"], "credentials": mark("credentials")},
     });
     request

@@ -176,12 +176,12 @@ on_both_databases! {
         let _worker = world.worker_with(with_keys, handlers(world.calls.clone())).await.unwrap();
         let key = fresh_key();
         let webhook = |credentials: &str| json!({
-            "url": "https://buyer.example/hook",
+            "url": "https://buyer.example/hook", "operation_id": "op-1",
             "authentication": {"schemes": ["Bearer"], "credentials": credentials},
         });
         let first = json!({
             "idempotency_key": key, "lab": {"arm": "task"}, "context": {"n": 1}, "governance_context": "a",
-            "push_notification_config": webhook("one"), "budget": 100,
+            "push_notification_config": webhook(&"1".repeat(32)), "budget": 100,
         });
         let caller = Caller::new(SCOPE, PRINCIPAL);
         let first = handoff.call(&caller, REGULAR_VERB, first.to_string().as_bytes()).await.unwrap();
@@ -189,7 +189,7 @@ on_both_databases! {
         let again = format!(
             r#"{{"budget": 1e2, "context": {{"n": 2}}, "push_notification_config": {}, "lab": {{"arm": "task"}},
                 "governance_context": "b", "idempotency_key": "{key}"}}"#,
-            webhook("two")
+            webhook(&"2".repeat(32))
         );
         let again = handoff.call(&caller, REGULAR_VERB, again.as_bytes()).await.unwrap();
         is_replay(&first, &again, json!({"n": 2}));

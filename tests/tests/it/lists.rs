@@ -289,7 +289,7 @@ impl Tasks {
         request["context"] = json!({"correlation_id": format!("it-{name}")});
         if name == "working" {
             request["context"]["note"] = json!("100%_");
-            request["push_notification_config"] = json!({"url": "https://buyer.example/hook"});
+            request["push_notification_config"] = json!({"url": "https://buyer.example/hook", "operation_id": "op-1"});
         }
         let answer = world.send(verb, &request).await.unwrap();
         assert_eq!(answer.status, "submitted");

@@ -25,6 +25,7 @@ mod signals;
 mod sync_deadline;
 mod telemetry;
 mod timers;
+mod webhooks;
 mod workers_down;
 
 /// Defines each test on both databases: `arms::sqlite::name` and `arms::postgres::name`.

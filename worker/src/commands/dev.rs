@@ -9,7 +9,9 @@ use crate::{Port, ServerOptions, TemporalServer, WorkerSettings};
 use anyhow::Result;
 use clap::Args;
 use handoff_activities::seller::Handlers;
-use handoff_client::{ApiKeys, CheckStatus, Config, DEFAULT_REGISTRY_URL, codec::KeySource, generate_api_key};
+use handoff_client::{
+    ApiKeys, CheckStatus, Config, DEFAULT_REGISTRY_URL, SigningSource, codec::KeySource, generate_api_key,
+};
 use secrecy::{ExposeSecret, SecretString};
 use std::{
     io::Write,
@@ -83,6 +85,10 @@ pub(crate) async fn run(
     if config.encryption.is_none() {
         config.encryption = KeySource::file_or_new(&args.data_dir.join("keys"))?;
     }
+    if config.webhooks.signing.is_none() {
+        config.webhooks.signing = SigningSource::file_or_new(&args.data_dir.join("webhook-keys.pem"))?;
+    }
+    let parts = Parts { settings: WorkerSettings { webhooks: config.webhooks.clone(), ..parts.settings }, ..parts };
     let ui_port = (!args.no_ui).then(|| args.ui_port.map_or(Port::Preferably(8233), Port::Exactly));
     let server = TemporalServer::start(&ServerOptions {
         database: args.data_dir.join("temporal.db"),

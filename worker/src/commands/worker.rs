@@ -1,8 +1,8 @@
 //! The command `worker`.
 
-use crate::{Worker, WorkerSettings};
+use crate::{Role, Worker, WorkerSettings};
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use handoff_activities::seller::Handlers;
 use handoff_client::{
     Config,
@@ -36,6 +36,9 @@ pub(crate) struct WorkerArgs {
     /// After this long without a sign of life from its worker an attempt to decide is given up
     #[arg(long, env = "HANDOFF_DECIDE_HEARTBEAT", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Worker")]
     decide_heartbeat: Option<Duration>,
+    /// Which part of the work it does: all, engine (all but sending webhooks) or publisher (sending webhooks alone)
+    #[arg(long, env = "HANDOFF_WORKER_ROLE", value_name = "ROLE", global = true, help_heading = "Worker")]
+    worker_role: Option<Role>,
     /// How often requests that nobody drives or nobody needs are looked for: 1s to 1d, or off. Of several workers on a task
     /// queue, the last that started says
     #[arg(long, env = "HANDOFF_HOUSEKEEPING_EVERY", value_parser = duration::parse_or_off, value_name = "DURATION", global = true, help_heading = "Housekeeping")]
@@ -98,6 +101,7 @@ impl WorkerArgs {
             ("quick_timeout", exact(settings.timeouts.quick)),
             ("decide_timeout", exact(settings.timeouts.decide)),
             ("decide_heartbeat", exact(settings.timeouts.heartbeat)),
+            ("worker_role", settings.role.to_possible_value().map(|role| role.get_name().to_owned())),
             ("housekeeping_every", settings.housekeeping.every.map_or_else(|| Some("off".to_owned()), exact)),
             ("reconcile_after", exact(settings.housekeeping.reconcile_after)),
             ("retention", exact(settings.housekeeping.retention)),
@@ -115,6 +119,13 @@ impl WorkerArgs {
     pub(crate) fn apply(self, mut settings: WorkerSettings, config: &Config) -> Result<WorkerSettings> {
         settings.task_queue.clone_from(&config.task_queue);
         settings.metrics = config.metrics.clone();
+        let signing = std::mem::take(&mut settings.webhooks.signing);
+        settings.webhooks = config.webhooks.clone();
+        if settings.webhooks.signing.is_none() {
+            settings.webhooks.signing = signing;
+        }
+        settings.environment = config.environment;
+        settings.role = self.worker_role.unwrap_or(settings.role);
         settings.shutdown_grace = self.shutdown_grace.unwrap_or(settings.shutdown_grace);
         settings.sticky_timeout = self.sticky_timeout.unwrap_or(settings.sticky_timeout);
         settings.max_cached_workflows = self.max_cached_workflows.unwrap_or(settings.max_cached_workflows);

@@ -6,6 +6,7 @@ use super::{
     state::Stage,
     steps::{self, transaction},
 };
+use crate::deliver::deliver;
 use futures_util::FutureExt;
 use handoff_proto::{
     activities::{Accept, Discard, Notify, RecordDroppedSignals, Settle},
@@ -140,14 +141,30 @@ impl Life<'_> {
             }
             settled => settled,
         };
-        let Ok(v1::SettleOutput { settlement: Some(settlement), notify }) = settled else { return Ending::Discarded };
+        let Ok(v1::SettleOutput { settlement: Some(settlement), notify, webhook }) = settled else {
+            return Ending::Discarded;
+        };
         self.submitted();
         self.ctx.state_mut(|run| run.state.set_settlement(settlement.clone()));
-        if notify {
+        if notify || webhook.is_some() {
             self.enter(Stage::Publishing);
-            self.notify(Condition::Settled(settlement.clone()), NOTIFY_TOTAL).await;
+            let handlers = async {
+                if notify {
+                    self.notify(Condition::Settled(settlement.clone()), NOTIFY_TOTAL).await;
+                }
+            };
+            let receiver = async {
+                if let Some(plan) = &webhook {
+                    deliver(self.ctx, self.webhook_input(), plan).await;
+                }
+            };
+            futures_util::join!(handlers, receiver);
         }
         Ending::Settled(settlement)
+    }
+
+    fn webhook_input(&self) -> v1::WebhookInput {
+        v1::WebhookInput { task: Some(self.task.clone()), call: Some(self.input.call_context()) }
     }
 
     /// Takes the task back; if `submitted` was said, fails it.

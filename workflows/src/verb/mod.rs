@@ -7,7 +7,7 @@ mod decide;
 mod life;
 mod messages;
 mod state;
-mod steps;
+pub(crate) mod steps;
 mod task_arm;
 mod workflow_arm;
 

@@ -9,6 +9,7 @@ use handoff_proto::{
 use std::time::Duration;
 use temporalio_workflow::{
     ActivityExecutionError, ActivityOptions, LocalActivityOptions, RetryPolicy, WorkflowCancellationToken,
+    WorkflowContext,
     common::{ActivityDefinition, error::IncomingError},
 };
 
@@ -22,7 +23,11 @@ const REGULAR_ATTEMPT: Duration = Duration::from_secs(15);
 
 /// One registry transaction: a local activity, and a regular one, retried until it succeeds, when the local one does not.
 /// Fails only with what no retry can mend.
-pub(super) async fn transaction<A>(ctx: &Ctx, activity: A, input: A::Input) -> Result<A::Output, ActivityExecutionError>
+pub(crate) async fn transaction<W, A>(
+    ctx: &WorkflowContext<W>,
+    activity: A,
+    input: A::Input,
+) -> Result<A::Output, ActivityExecutionError>
 where
     A: ActivityDefinition + Copy,
     A::Input: Clone,
@@ -69,7 +74,7 @@ pub(super) async fn quick<A: ActivityDefinition>(
 }
 
 /// Unlimited attempts, with pauses that double.
-pub(super) fn retry(initial: Duration, maximum: Duration) -> RetryPolicy {
+pub(crate) fn retry(initial: Duration, maximum: Duration) -> RetryPolicy {
     RetryPolicy::builder().initial_interval(initial).backoff_coefficient(2.0).maximum_interval(maximum).build()
 }
 

@@ -88,9 +88,7 @@ impl Handoff {
         // A discovery request may come to be a run's.
         if request.verb.is_some() {
             fits(&input)?;
-            if self.config().encryption.is_none() {
-                request.needs_no_keys()?;
-            }
+            self.check_secrets(&request)?;
         }
         let correlation_id = input.correlation_id.clone();
         let answering = async {

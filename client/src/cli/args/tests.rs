@@ -53,6 +53,10 @@ fn decisions_need_exactly_one_content() {
         "handoff purge --dry-run --older-than 60d --tombstones-older-than 1d",
         "handoff codec serve --token t --listen 127.0.0.1:0 --cors-origin http://a --cors-origin http://b",
         "handoff codec generate-key --id k",
+        "handoff webhook list --state pending --state expired --ended-after 2h --limit 10",
+        "handoff webhook redeliver t",
+        "handoff webhook redeliver --state expired --ended-before 1h",
+        "handoff webhook generate-key --algorithm es256",
     ] {
         parse(usable).unwrap_or_else(|error| panic!("{usable}: {error}"));
     }
@@ -64,6 +68,9 @@ fn decisions_need_exactly_one_content() {
         "handoff task fail t --message b",
         "handoff task fail t --code A --message b --error {}",
         "handoff task progress t",
+        "handoff webhook redeliver",
+        "handoff webhook redeliver t --state expired",
+        "handoff webhook list --state lost",
         "handoff codec serve",
         "handoff codec serve --token t --listen 8234",
         "handoff task list --limit 101",

@@ -1,0 +1,126 @@
+//! What publishes the keys that sign webhooks: `/.well-known/jwks.json` and `/.well-known/brand.json`.
+
+use crate::door::Door;
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use handoff_client::Config;
+use handoff_webhooks::{
+    keys::{Jwk, SigningKeys, brand_document, jwks_document},
+    signature::TAG,
+};
+use serde_json::{Map, Value, json};
+use std::{collections::BTreeSet, sync::Arc};
+use url::Url;
+
+// How long receivers may keep them: a new key is published at least as long before it signs.
+const CACHE: &str = "public, max-age=300";
+// AdCP's range of `delivery_retry_horizon_seconds`.
+const HORIZONS: std::ops::RangeInclusive<u64> = 86_400..=604_800;
+
+/// The documents, as far as there is something to publish, and what capabilities say of them.
+#[derive(Debug, Default)]
+pub(crate) struct WellKnown {
+    jwks: Option<Value>,
+    brand: Option<Value>,
+    declared: Option<(Value, String)>,
+}
+
+impl WellKnown {
+    /// By the keys and the public URL. Keys that can't be read are refused when a process starts; here they are none.
+    pub(crate) fn new(config: &Config) -> Self {
+        let keys = config.webhooks.signing.load().ok().flatten();
+        let Some(keys) = keys else { return Self::default() };
+        let public_url = config.public_url.as_deref().and_then(|url| Url::parse(url).ok());
+        let at = |path: &str| public_url.as_ref().map(|url| under(url, path));
+        let brand = public_url.as_ref().zip(at("mcp")).and_then(|(url, agent)| brand_document(url, &agent));
+        // A verifier that can't find the keys must not be told of signatures.
+        let findable = at(".well-known/brand.json").filter(|url| url.starts_with("https://") && brand.is_some());
+        let declared = findable.map(|url| (signing(&keys, config), url));
+        Self { jwks: Some(jwks_document(keys.published())), brand, declared }
+    }
+
+    /// Says in the capabilities how webhooks are signed, and where the keys are.
+    pub(crate) fn declare(&self, capabilities: &mut Value) {
+        let (Some((signing, url)), Some(body)) = (&self.declared, capabilities.as_object_mut()) else { return };
+        body.insert("webhook_signing".into(), signing.clone());
+        let identity = body.entry("identity").or_insert_with(|| Value::Object(Map::new()));
+        if let Some(identity) = identity.as_object_mut() {
+            identity.entry("brand_json_url").or_insert_with(|| url.clone().into());
+        }
+    }
+}
+
+fn signing(keys: &SigningKeys, config: &Config) -> Value {
+    let algorithms: BTreeSet<&str> = keys.published().iter().map(|key: &Jwk| key.algorithm().name()).collect();
+    let mut signing = json!({
+        "supported": true,
+        "profile": TAG,
+        "algorithms": algorithms,
+        "legacy_hmac_fallback": config.webhooks.legacy_authentication,
+    });
+    let horizon = config.webhooks.horizon.as_secs();
+    if HORIZONS.contains(&horizon) {
+        signing["delivery_retry_horizon_seconds"] = horizon.into();
+    }
+    signing
+}
+
+fn under(base: &Url, path: &str) -> String {
+    format!("{}/{path}", base.as_str().trim_end_matches('/'))
+}
+
+pub(super) async fn jwks(State(door): State<Arc<Door>>) -> Response {
+    publish(door.well_known.jwks.as_ref())
+}
+
+pub(super) async fn brand(State(door): State<Arc<Door>>) -> Response {
+    publish(door.well_known.brand.as_ref())
+}
+
+fn publish(document: Option<&Value>) -> Response {
+    match document {
+        Some(document) => ([(header::CACHE_CONTROL, CACHE)], Json(document)).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use handoff_client::SigningSource;
+    use handoff_webhooks::keys::{Algorithm, LocalKey};
+
+    fn config(public_url: Option<&str>) -> Config {
+        let mut config = Config { public_url: public_url.map(Into::into), ..Config::default() };
+        config.webhooks.signing = SigningSource::Pem(LocalKey::generate_pem(Algorithm::Es256).unwrap());
+        config
+    }
+
+    #[test]
+    fn signing_is_declared_where_its_keys_can_be_found_alone() {
+        let declared = |config: &Config| {
+            let mut capabilities = json!({"identity": {"key_origins": {}}});
+            let known = WellKnown::new(config);
+            known.declare(&mut capabilities);
+            (known, capabilities)
+        };
+        let (known, capabilities) = declared(&config(Some("https://seller.example/")));
+        assert_eq!(known.brand.unwrap()["agents"][0]["url"], "https://seller.example/mcp");
+        assert_eq!(known.jwks.unwrap()["keys"].as_array().unwrap().len(), 1);
+        let signing = &capabilities["webhook_signing"];
+        assert_eq!((&signing["profile"], &signing["algorithms"]), (&json!(TAG), &json!(["ecdsa-p256-sha256"])));
+        assert_eq!(signing["delivery_retry_horizon_seconds"], 259_200);
+        assert_eq!(capabilities["identity"]["brand_json_url"], "https://seller.example/.well-known/brand.json");
+        assert!(capabilities["identity"].get("key_origins").is_some());
+        for (config, published) in
+            [(config(None), true), (config(Some("http://seller.example")), true), (Config::default(), false)]
+        {
+            let (known, capabilities) = declared(&config);
+            assert_eq!((known.jwks.is_some(), capabilities.get("webhook_signing")), (published, None));
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The client. One per process: its TLS context and its connections are shared by all deliveries.
+
+use super::{
+    EgressOptions, Networks,
+    resolver::{AddressRefused, Checked, NoAddress},
+};
+use crate::registration::check_host;
+use reqwest::{
+    Certificate, Client,
+    header::{HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE},
+    redirect,
+};
+use std::{error::Error, fmt, io, time::Duration};
+use url::Url;
+
+/// How much of an answer's body is read, so that its connection can be used again. What is longer costs the connection.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
+
+/// Why nothing came back. Tells neither URL nor address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum EgressError {
+    /// The URL may not be called.
+    #[error("url_refused")]
+    Url,
+    /// The name has an address that may not be reached.
+    #[error("address_refused")]
+    Address,
+    /// The name has no address.
+    #[error("dns")]
+    Dns,
+    /// Nobody takes the connection.
+    #[error("connect")]
+    Connect,
+    /// The certificate, or the handshake.
+    #[error("tls")]
+    Tls,
+    /// It took too long.
+    #[error("timeout")]
+    Timeout,
+    /// The connection broke, or brought no HTTP.
+    #[error("connection_lost")]
+    Lost,
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The certificates can't be read.
+    #[error("the certificates in {path} can't be read: {reason}")]
+    Roots {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// There is no TLS.
+    #[error("no client for webhooks: {0}")]
+    Client(String),
+}
+
+/// What is told of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// `Retry-After` in seconds, where it was a number of them.
+    pub retry_after: Option<Duration>,
+    /// The receiver says that the signature is wrong (`WWW-Authenticate: Signature error="webhook_…"`).
+    pub refuses_signature: bool,
+}
+
+/// Posts to endpoints that strangers named.
+#[derive(Clone)]
+pub struct Egress {
+    client: Client,
+    https_only: bool,
+    allowed: Networks,
+}
+
+impl Egress {
+    /// Makes the client.
+    pub fn new(options: &EgressOptions) -> Result<Self, SetupError> {
+        // Fails where it is done already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let resolver = Checked { lookup: options.lookup.clone(), allowed: options.allowed.clone() };
+        let mut client = Client::builder()
+            .dns_resolver(resolver)
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .no_gzip()
+            .no_brotli()
+            .no_deflate()
+            .no_zstd()
+            .https_only(options.https_only)
+            .connect_timeout(options.connect_timeout)
+            .timeout(options.timeout)
+            .referer(false)
+            .user_agent(concat!("handoff/", env!("CARGO_PKG_VERSION")));
+        if let Some(path) = &options.roots {
+            let wrong = |reason: String| SetupError::Roots { path: path.display().to_string(), reason };
+            let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+            let roots = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
+            client = client.tls_certs_merge(roots);
+        }
+        let client = client.build().map_err(|error| SetupError::Client(error.to_string()))?;
+        Ok(Self { client, https_only: options.https_only, allowed: options.allowed.clone() })
+    }
+
+    /// Posts a body, and reads no more of the answer than its head.
+    pub async fn post(&self, url: &Url, headers: HeaderMap, body: Vec<u8>) -> Result<Answer, EgressError> {
+        let scheme_is_fine = url.scheme() == "https" || (url.scheme() == "http" && !self.https_only);
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        // The resolver is not asked about addresses.
+        if !scheme_is_fine || has_user || check_host(url, &self.allowed).is_err() {
+            return Err(EgressError::Url);
+        }
+        let sent = self.client.post(url.clone()).headers(headers).body(body).send().await;
+        let mut response = sent.map_err(|error| class(&error))?;
+        let answer = Answer {
+            status: response.status().as_u16(),
+            retry_after: retry_after(response.headers()),
+            refuses_signature: refuses_signature(response.headers()),
+        };
+        let mut read = 0;
+        while let Ok(Some(chunk)) = response.chunk().await {
+            read += chunk.len();
+            if read > MAX_RESPONSE_BYTES {
+                break;
+            }
+        }
+        Ok(answer)
+    }
+}
+
+impl fmt::Debug for Egress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Egress").field("https_only", &self.https_only).field("allowed", &self.allowed).finish()
+    }
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+fn refuses_signature(headers: &HeaderMap) -> bool {
+    headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+        let value = value.trim_start();
+        value.get(..9).is_some_and(|scheme| scheme.eq_ignore_ascii_case("signature"))
+            && value.contains("error=\"webhook_")
+    })
+}
+
+fn class(error: &reqwest::Error) -> EgressError {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    let mut found = None;
+    while let Some(current) = cause {
+        found = found.or_else(|| known(current));
+        cause = current.source();
+    }
+    match found {
+        Some(class) => class,
+        None if error.is_timeout() => EgressError::Timeout,
+        None if error.is_builder() => EgressError::Url,
+        None if error.is_connect() => EgressError::Connect,
+        None => EgressError::Lost,
+    }
+}
+
+fn known(error: &(dyn Error + 'static)) -> Option<EgressError> {
+    if error.is::<AddressRefused>() {
+        return Some(EgressError::Address);
+    }
+    if error.is::<NoAddress>() {
+        return Some(EgressError::Dns);
+    }
+    if error.is::<rustls::Error>() {
+        return Some(EgressError::Tls);
+    }
+    // Its source is its content's source, not its content.
+    let inner = error.downcast_ref::<io::Error>()?.get_ref()?;
+    known(inner)
+}
