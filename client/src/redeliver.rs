@@ -30,7 +30,7 @@ impl Handoff {
             .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
             .build();
         let input = RedeliveryInput { task: Some(task), plan: Some(plan) };
-        match self.temporal().start_workflow(RedeliveryWorkflow, input, options).await {
+        match self.temporal()?.start_workflow(RedeliveryWorkflow, input, options).await {
             Ok(_) | Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(true),
             Err(WorkflowStartError::Rpc(status)) => Err(Error::temporal("start the redelivery", &status)),
             Err(other) => Err(Error::Temporal {

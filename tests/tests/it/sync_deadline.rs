@@ -9,7 +9,7 @@ use handoff_proto::{
     workflows::{COMPLETE, PROMOTE},
 };
 use handoff_store::{Claim, NewClaim};
-use handoff_tests::{PRINCIPAL, SCOPE, World, eventually, fresh_key, payload, request};
+use handoff_tests::{PRINCIPAL, SCOPE, eventually, fresh_key, payload, request};
 use serde_json::json;
 use std::time::Duration;
 use temporalio_client::{UntypedWorkflow, WorkflowStartOptions};
@@ -41,7 +41,8 @@ on_both_databases! {
             world.signal(&task_id, COMPLETE, vec![payload("json/plain", RESULT)]).await;
             world.reaches(&task_id, TaskStatus::Completed).await;
             let events = world.closed(&task_id).await;
-            assert_eq!(events.iter().filter(|event| *event == "TIMER_STARTED").count(), 1, "{events:?}");
+            // That of the wait, unless the decision came before it.
+            assert!(events.iter().filter(|event| *event == "TIMER_STARTED").count() <= 1, "{events:?}");
             assert_eq!(world.calls.of("decide", &task_id), ["1"], "{hold}");
         }
         worker.stop().await;
