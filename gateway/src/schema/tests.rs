@@ -256,7 +256,8 @@ fn a_tool_list_is_small_and_has_no_references() {
         total += listed.len();
     }
     println!("{total} bytes for {} tools", schemas.tools().count());
-    assert!(total < 60_000, "{total} bytes");
+    // About a thousand bytes a tool, of which a seller has perhaps twenty.
+    assert!(total < 90_000, "{total} bytes");
     let create = schemas.tool("create_media_buy").unwrap().input_schema();
     assert_eq!(
         (&create["properties"]["packages"]["type"], &create["properties"]["brand"]["type"]),
