@@ -8,7 +8,7 @@ use handoff_proto::{
     v1::{HistoryEntry, Progress, TaskRef},
     wire::{ListTasksFilters, ListTasksRequest, Pagination},
 };
-use handoff_store::{CipherError, Claim, Registry, RegistryError, Viewer};
+use handoff_store::{CipherError, Claim, Registry, RegistryError, Viewer, WebhookState};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, postgres::PgConnectOptions};
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -240,6 +240,7 @@ pub(crate) async fn what_cannot_be_opened_can_be_purged(database: Arc<Database>)
     let (ended, open) = (marked(&*lost, true).await, submitted(&*lost).await);
     lost.close().await;
     let registry = registry_with_keys(&database, &["k"]).await;
+    end_webhook(&*registry, &ended).await;
     assert!(registry.purge(&ended).await.unwrap() && !registry.purge(&open).await.unwrap());
     assert_eq!(record(&*registry, &ended).await, None);
     assert_eq!(registry.standing(&ended).await.unwrap().decision, void());
@@ -267,6 +268,8 @@ pub(crate) async fn a_webhook_is_kept_as_long_as_it_may_be_sent(database: Arc<Da
     assert_eq!(kept(&task).await, first, "it is still to be sent");
     let stranger = TaskRef { principal: "another".into(), ..task.clone() };
     assert_eq!(kept(&stranger).await, None);
+    assert!(!registry.purge(&task).await.unwrap());
+    end_webhook(&*registry, &task).await;
     assert!(registry.purge(&task).await.unwrap());
     assert_eq!(kept(&task).await, None);
     for (key, decision) in [("completed", complete("{}")), ("refused", refuse("NO"))] {
@@ -355,4 +358,11 @@ pub(crate) async fn looking_into_contexts_is_bounded(database: Arc<Database>) {
     // The first page ends after a thousand; nobody knows the total.
     assert_eq!(totals, [None, None]);
     registry.close().await;
+}
+
+/// A receiver that could not be reached in time.
+async fn end_webhook(registry: &dyn Registry, task: &TaskRef) {
+    let (webhook, _) = registry.webhook_log(&task.task_id).await.unwrap().unwrap();
+    let ended = registry.record_webhook(task, &webhook.idempotency_key, None, WebhookState::Expired).await.unwrap();
+    assert_eq!(ended, Some(WebhookState::Expired));
 }

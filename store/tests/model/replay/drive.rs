@@ -11,7 +11,7 @@ use handoff_proto::v1::{
     decision::{Complete, Kind},
 };
 use handoff_store::{
-    Answer, Claim, ClaimView, NewClaim, Observation, ObservedStage, Reconciled, Registry, Viewer, Webhook,
+    Answer, Claim, ClaimView, NewClaim, Observation, ObservedStage, Reconciled, Registry, Viewer, Webhook, WebhookState,
 };
 use std::fmt::Debug;
 
@@ -124,10 +124,21 @@ impl<'a> Replay<'a> {
             Step::Observe { key, .. } => self.observe(before, key).await,
             Step::Reconcile { changed, .. } => self.reconcile(changed).await,
             Step::TtlPasses { key } => self.database.expire(&self.task(key).task_id).await,
-            Step::Purge { key } => same("purge", said(self.registry().purge(&self.task(key)).await)?, true),
+            Step::Purge { key } => self.purge(key).await,
             Step::Execution { id, key, did } => self.execute(before, id, key, did, after).await,
             _ => Ok(()),
         }
+    }
+
+    // Not before the webhook that is owed was told, which the model's runs and reconcile see to.
+    async fn purge(&mut self, key: Key) -> Result {
+        let task = self.task(key);
+        if let Some((webhook, _)) = said(self.registry().webhook_log(&task.task_id).await)? {
+            same("purge before the webhook is told", said(self.registry().purge(&task).await)?, false)?;
+            let told = self.registry().record_webhook(&task, &webhook.idempotency_key, None, WebhookState::Delivered);
+            same("webhook", said(told.await)?, Some(WebhookState::Delivered))?;
+        }
+        same("purge", said(self.registry().purge(&task).await)?, true)
     }
 
     async fn observe(&mut self, state: &State, key: Key) -> Result {
