@@ -150,7 +150,7 @@ pub(crate) async fn attempts_are_logged_and_what_arrived_has_arrived(database: A
     let (other, _) = ended(&*registry).await;
     let key = owed(&*registry, &other).await.idempotency_key;
     registry.record_webhook(&other, &key, None, WebhookState::Expired).await.unwrap();
-    assert_eq!(listed(&*registry, &[WebhookState::Expired]).await, [other.clone()]);
+    assert_eq!(listed(&*registry, &[WebhookState::Expired]).await, std::slice::from_ref(&other));
     let after = registry.record_webhook(&other, &key, Some(&tries[2]), WebhookState::Delivered).await.unwrap();
     assert_eq!(after, Some(WebhookState::Delivered));
     assert_eq!(listed(&*registry, &[WebhookState::Delivered, WebhookState::Stopped]).await, [task, other]);
