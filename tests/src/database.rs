@@ -61,6 +61,19 @@ impl Database {
         Ok(())
     }
 
+    /// Takes no connection, and loses those that it has; or takes them again. PostgreSQL alone.
+    pub async fn away(&self, away: bool) -> Result<()> {
+        let Holder::Postgres { server, name } = &self.kind else { anyhow::bail!("a file is always there") };
+        let mut connection = PgConnection::connect(server).await?;
+        for sql in [
+            format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {}", !away),
+            format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND {away}"),
+        ] {
+            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await?;
+        }
+        Ok(())
+    }
+
     /// Its registry URL.
     pub fn url(&self) -> &str {
         &self.url

@@ -1,4 +1,4 @@
-//! Acme's front door and workers as processes, and callers that speak JSON-RPC to the letter.
+//! A seller's front door and workers as processes, and callers that speak JSON-RPC to the letter.
 
 use crate::{Process, Scrape, World, binary};
 use anyhow::{Context, Result};
@@ -26,9 +26,10 @@ pub const OTHER_API_KEY: &str = "key-of-another-agent";
 /// Another agent.
 pub const OTHER_AGENT: &str = "agent.other.example";
 
-/// Acme, as its operator set it up.
+/// Acme, or the lab seller, as its operator set it up.
 pub struct Acme<'a> {
     world: &'a World,
+    program: &'static str,
     directory: TempDir,
     variables: Vec<(&'static str, String)>,
 }
@@ -64,7 +65,13 @@ impl<'a> Acme<'a> {
             ("ACME_CURATION_MS", "50".to_owned()),
             ("ACME_CHORE_MS", "50".to_owned()),
         ];
-        Ok(Self { world, directory, variables })
+        Ok(Self { world, program: "acme-seller", directory, variables })
+    }
+
+    /// The lab seller in Acme's place.
+    pub fn lab(world: &'a World) -> Result<Self> {
+        let lab = world.lab_directory().display().to_string();
+        Ok(Self { program: "lab-seller", ..Self::new(world)?.set("LAB_DIR", lab) })
     }
 
     /// The same with another setting.
@@ -80,7 +87,7 @@ impl<'a> Acme<'a> {
     }
 
     fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(binary("acme-seller"));
+        let mut command = Command::new(binary(self.program));
         command.arg(name).envs(self.world.environment()).envs(self.variables.iter().cloned());
         command
     }
@@ -223,6 +230,15 @@ impl Front {
         let ours = log.lines().filter(|line| !line.contains("\"target\":\"rmcp::"));
         let bad: Vec<&str> = ours.filter(|line| line.contains("panicked") || line.contains("ERROR")).collect();
         assert!(bad.is_empty(), "{bad:#?}");
+    }
+
+    /// Calls a tool as the usual agent; an error if the process goes away meanwhile.
+    pub async fn try_call(&self, tool: &str, request: &Value) -> Result<Value> {
+        let params = json!({"name": tool, "arguments": request});
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+        let response = self.post(API_KEY).body(message.to_string()).send().await?;
+        let answer: Value = serde_json::from_slice(&response.bytes().await?)?;
+        Ok(answer["result"]["structuredContent"].clone())
     }
 
     /// SIGKILL.

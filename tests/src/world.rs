@@ -222,6 +222,16 @@ impl World {
         variables
     }
 
+    /// Where the lab seller writes down its calls.
+    pub fn lab_directory(&self) -> &std::path::Path {
+        self._lab.path()
+    }
+
+    /// The registry's database takes no connection, and loses those that it has; or takes them again.
+    pub async fn database_away(&self, away: bool) -> Result<()> {
+        self.database.away(away).await
+    }
+
     fn lab_seller(&self) -> Command {
         let mut command = Command::new(binary("lab-seller"));
         command.envs(self.environment()).env("LAB_DIR", self._lab.path());

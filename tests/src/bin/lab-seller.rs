@@ -1,4 +1,5 @@
-//! The lab seller as a process of its own, for tests that kill it. Configured by `HANDOFF_*` and `TEMPORAL_*`; `LAB_DIR` is
+//! The lab seller as a process of its own, for tests that kill it: a worker, or, with a command such as `gateway`, what any
+//! seller's binary is. Configured by `HANDOFF_*` and `TEMPORAL_*`; `LAB_DIR` is
 //! where it writes down its calls, `LAB_FAULT` (`before:settle`, `after:accept`, …) where it dies, `LAB_CACHE` how many runs it
 //! keeps in memory.
 
@@ -6,17 +7,24 @@ use anyhow::Context;
 use handoff_client::{Config, duration, temporal};
 use handoff_store::Registry;
 use handoff_telemetry::{LogFormat, Metrics, Telemetry, TelemetryArgs};
-use handoff_tests::lab::{Calls, FaultyRegistry, HEARTBEAT_TIMEOUT, handlers};
+use handoff_tests::lab::{Calls, FaultyRegistry, HEARTBEAT_TIMEOUT, handlers, seller};
 use handoff_worker::{Worker, WorkerSettings};
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
+    if std::env::args().len() > 1 {
+        return Ok(seller(calls()?).run());
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let args = TelemetryArgs::from_env()?;
     let telemetry = runtime.block_on(async { Telemetry::start(&args, "lab-seller", "error", LogFormat::Text) })?;
     let ended = runtime.block_on(work());
     telemetry.stop();
-    ended
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+fn calls() -> anyhow::Result<Calls> {
+    Ok(Calls::new(&PathBuf::from(std::env::var_os("LAB_DIR").context("LAB_DIR is not set")?)))
 }
 
 async fn work() -> anyhow::Result<()> {
@@ -24,7 +32,7 @@ async fn work() -> anyhow::Result<()> {
     if let Ok(address) = std::env::var("HANDOFF_METRICS_ADDRESS") {
         config.metrics = Metrics::start(Some(address.parse()?))?;
     }
-    let calls = Calls::new(&PathBuf::from(std::env::var_os("LAB_DIR").context("LAB_DIR is not set")?));
+    let calls = calls()?;
     let client = temporal::connect(&config).await?;
     let mut registry = handoff_store::connect(&config.registry_url, config.registry_options()?).await?;
     if let Ok(fault) = std::env::var("LAB_FAULT") {

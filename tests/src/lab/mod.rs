@@ -6,4 +6,4 @@ mod seller;
 
 pub use calls::Calls;
 pub use faults::{Fault, FaultyRegistry, Moment};
-pub use seller::{HEARTBEAT_TIMEOUT, LAB_VERBS, QUICK_VERB, handlers};
+pub use seller::{HEARTBEAT_TIMEOUT, LAB_VERBS, QUICK_VERB, READING_TOOL, RERUNNABLE_TOOL, TOOL, handlers, seller};

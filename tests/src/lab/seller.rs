@@ -1,9 +1,10 @@
 //! The handlers of the lab seller. A request says in `lab` what is to happen:
 //!
 //! - `arm`: complete, task, workflow, refuse
-//! - `hold`: handler name (`decide`, `work`, `review`), or `step-N`, to gate name
+//! - `show`: the name of a field; what the handler gets of it is written down
+//! - `hold`: handler name (`decide`, `work`, `review`, `tool`), or `step-N`, to gate name
 //! - `panics`: handler name to the number of attempts that panic
-//! - `die_in`: a handler name (`decide`, `work`, `review`); once, by SIGKILL
+//! - `die_in`: a handler name (`decide`, `work`, `review`, `tool`); once, by SIGKILL
 //! - `steps`; `fails`: attempts of `work` that fail, with `recovery`
 //! - `review`: wilco, roger, unable, error
 //! - `deadline_ms`, `remind_ms`, `escalate_ms`, `at_once`
@@ -11,7 +12,10 @@
 //! - `result`: any value; or `result_json`, its text; or `result_bytes` times `filler`
 
 use super::{Calls, calls::die};
-use handoff::{prelude::*, seller::Handlers};
+use handoff::{
+    prelude::*,
+    seller::{Handlers, tool},
+};
 use handoff_proto::verbs::VERBS;
 use std::time::Duration;
 
@@ -24,8 +28,22 @@ pub const LAB_VERBS: [&str; 4] = ["create_media_buy", QUICK_VERB, "sync_creative
 /// How long a handler's worker may be silent. A busy machine must not take a slow worker for a dead one.
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A plain tool that needs a key, and must not be called again when nobody knows what it did.
+pub const TOOL: &str = "sync_accounts";
+
+/// One that may be.
+pub const RERUNNABLE_TOOL: &str = "sync_governance";
+
+/// A plain tool that reads, and needs no key.
+pub const READING_TOOL: &str = "get_media_buys";
+
 /// The lab seller's handlers.
 pub fn handlers(calls: Calls) -> Handlers {
+    seller(calls).into_handlers().expect("the lab seller is wired well")
+}
+
+/// The lab seller.
+pub fn seller(calls: Calls) -> Seller<Calls> {
     let mut seller = Seller::new("lab-seller", calls.clone());
     for known in VERBS {
         let registration = verb(decide)
@@ -36,6 +54,9 @@ pub fn handlers(calls: Calls) -> Handlers {
     let (completed, failed, canceled, reminded, overdue, discarded) =
         (calls.clone(), calls.clone(), calls.clone(), calls.clone(), calls.clone(), calls);
     seller
+        .tool(TOOL, answer)
+        .tool(RERUNNABLE_TOOL, tool(answer).rerunnable())
+        .tool(READING_TOOL, answer)
         .task(
             "work",
             task(work)
@@ -56,12 +77,28 @@ pub fn handlers(calls: Calls) -> Handlers {
         })
         .on(move |event: ReviewOverdue| record(overdue.clone(), "overdue", event.task.task_id, String::new()))
         .on(move |event: DecisionDiscarded| record(discarded.clone(), "discarded", event.task.task_id, String::new()))
-        .into_handlers()
-        .expect("the lab seller is wired well")
+}
+
+async fn answer(context: Context<Calls>, request: Value) -> Result<Value, AdcpError> {
+    let lab = request["lab"].clone();
+    show(&context, &request);
+    enter(&context, "tool", &lab).await;
+    if lab["arm"] == "refuse" {
+        return Err(AdcpError::transient("SERVICE_UNAVAILABLE", "Not now."));
+    }
+    let executed = json!({"execution": context.idempotency_token()});
+    Ok(lab.get("result").cloned().unwrap_or_else(|| json!({"accounts": [], "media_buys": [], "ext": executed})))
+}
+
+fn show(context: &Context<Calls>, request: &Value) {
+    if let Some(field) = request["lab"]["show"].as_str() {
+        context.state().record("shown", &context.task_id, &request[field].to_string());
+    }
 }
 
 async fn decide(context: Context<Calls>, request: Value) -> Result<Decision, AdcpError> {
     let lab = request["lab"].clone();
+    show(&context, &request);
     enter(&context, "decide", &lab).await;
     let input = json!({"lab": lab});
     match lab["arm"].as_str().unwrap_or("complete") {

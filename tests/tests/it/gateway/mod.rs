@@ -4,6 +4,7 @@ mod away;
 mod clients;
 mod fuzz;
 mod hostile;
+mod once;
 mod protocol;
 mod slice;
 mod sockets;
