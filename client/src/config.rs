@@ -58,7 +58,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Which webhooks are taken, and how they are sent.
     pub webhooks: WebhookSettings,
-    /// How much longer than its sync deadline a call waits for an answer, tries included.
+    /// How much longer than its sync deadline a call waits for an answer, tries included: the time for the run to say
+    /// `submitted`. With none, the run is not asked for it.
     pub grace: Duration,
     /// The longest that one try of a call may take before it is repeated with the same ids.
     pub attempt_timeout: Duration,

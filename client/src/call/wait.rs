@@ -37,9 +37,15 @@ impl Handoff {
         deadline: Instant,
     ) -> Result<Answer, CallError> {
         let task = input.task.clone().unwrap_or_default();
+        let grace = self.config().grace;
+        let answer = self.ask(request, input, attached, deadline);
+        // Asked for at the very deadline, `submitted` would come or not as the race between the two has it.
+        if grace.is_zero() {
+            return answer.await;
+        }
         tokio::select! {
-            answer = self.ask(request, input, attached, deadline) => answer,
-            never = self.promote_at(&task, deadline - self.config().grace) => match never {},
+            answer = answer => answer,
+            never = self.promote_at(&task, deadline - grace) => match never {},
         }
     }
 
