@@ -124,7 +124,11 @@ impl v1::TaskInput {
 
     /// What ties logs and spans of the call together.
     pub fn call_context(&self) -> v1::CallContext {
-        v1::CallContext { correlation_id: self.correlation_id.clone(), trace: self.trace.clone() }
+        v1::CallContext {
+            correlation_id: self.correlation_id.clone(),
+            trace: self.trace.clone(),
+            sandbox: self.sandbox,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `begin` and `decide`: the seller's decision, recorded once.
 
 use super::{Activities, guard};
-use crate::seller::{DecisionDiscarded, Prepared, RequestContext, TaskSummary};
+use crate::seller::{DecisionDiscarded, Failure, Prepared, RequestContext, Subject, TaskSummary};
 use handoff_proto::{
     convert::to_proto_duration,
     errors,
@@ -105,30 +105,63 @@ impl Activities {
         };
         let answer = guard::catch(&name, input, (verb.decide)(request, body)).await;
         let Ok(answer) = answer else { return Err(guard::panicked(input)) };
-        let prepared = match answer.and_then(crate::seller::Decision::prepare) {
-            Ok(prepared) => prepared,
-            Err(error) => return Ok(refuse(error)),
-        };
-        let checked = match &prepared {
-            Prepared::Complete(result) => self.check_text(&name, result, &input.correlation_id),
-            _ => Ok(()),
-        };
-        let decision = match checked.and_then(|()| self.with_options(&name, prepared, may_be_async)) {
-            Ok(prepared) => prepared.into_message(),
-            Err(error) => {
-                tracing::error!(verb = name, code = error.code, correlation_id = %input.correlation_id, "a decision can't be carried out");
-                refuse(error)
-            }
-        };
+        let decision = self.checked(&name, answer, may_be_async, input);
         let oversize = match &decision.kind {
             // Its handler's activity is given the request, too.
             Some(Kind::HandoffToTask(_) | Kind::HandoffToWorkflow(_)) => guard::oversize(&(&decision, input)),
             _ => guard::oversize(&decision),
         };
-        Ok(match oversize {
+        let decision = match oversize {
             Some(size) => refuse(errors::result_too_large(size, handoff_proto::limits::MAX_ENCODED_BYTES)),
             None => decision,
-        })
+        };
+        Ok(self.with_hooks(&name, decision, input).await)
+    }
+
+    // What a handler said, as a decision that can be carried out.
+    fn checked(
+        &self,
+        verb: &str,
+        answer: Result<crate::seller::Decision, AdcpError>,
+        may_be_async: bool,
+        input: &TaskInput,
+    ) -> v1::Decision {
+        let prepared = match answer.and_then(crate::seller::Decision::prepare) {
+            Ok(prepared) => prepared,
+            Err(error) => return refuse(error),
+        };
+        let checked = match &prepared {
+            Prepared::Complete(result) => self.check_text(verb, result, &input.correlation_id),
+            _ => Ok(()),
+        };
+        match checked.and_then(|()| self.with_options(verb, prepared, may_be_async)) {
+            Ok(prepared) => prepared.into_message(),
+            Err(error) => {
+                tracing::error!(verb, code = error.code, correlation_id = %input.correlation_id, "a decision can't be carried out");
+                refuse(error)
+            }
+        }
+    }
+
+    // A result has to pass its hook before it is recorded; what has no result is told to its own.
+    async fn with_hooks(&self, verb: &str, decision: v1::Decision, input: &TaskInput) -> v1::Decision {
+        let subject = Subject::of_input(input);
+        let mut decision = decision;
+        if let Some(Kind::Complete(complete)) = &decision.kind {
+            let result: Value = serde_json::from_str(&complete.result_json).unwrap_or_default();
+            if is_rejected(&result) {
+                self.failing(verb, subject, Failure::Rejected(result)).await;
+                return decision;
+            }
+            match self.answering(verb, subject.clone(), result).await {
+                Ok(()) => return decision,
+                Err(error) => decision = refuse(error),
+            }
+        }
+        if let Some(Kind::Refuse(error)) = &decision.kind {
+            self.failing(verb, subject, Failure::Refused(error.to_wire())).await;
+        }
+        decision
     }
 
     // Checks a hand-off against the wiring, and gives it the options that its handler was registered with.
@@ -220,6 +253,10 @@ fn is_open(result: &str) -> bool {
     }
     let status = serde_json::from_str::<Status>(result).ok().and_then(|result| result.status);
     status.is_some_and(|status| status == "submitted" || status == "working")
+}
+
+fn is_rejected(result: &Value) -> bool {
+    result.get("status").is_some_and(|status| status == "rejected")
 }
 
 fn refuse(error: AdcpError) -> v1::Decision {

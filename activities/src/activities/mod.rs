@@ -4,6 +4,7 @@ mod decide;
 mod direct;
 mod enqueue;
 mod guard;
+mod hooks;
 mod notify;
 mod run_task;
 mod settle;
@@ -157,7 +158,7 @@ impl Activities {
         input: v1::SettleInput,
     ) -> Result<v1::SettleOutput, ActivityError> {
         let spans = Spans::new(ctx.info(), input.task.as_ref(), input.call.as_ref());
-        spans.within(self.settle_task(input)).await
+        spans.within(self.settle_task(&ctx, input)).await
     }
 
     #[activity(name = Discard::NAME)]

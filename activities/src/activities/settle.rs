@@ -2,7 +2,7 @@
 //! task.
 
 use super::{Activities, guard};
-use crate::seller::{TaskCanceled, TaskCompleted, TaskFailed, TaskRejected};
+use crate::seller::{Failure, Subject, TaskCanceled, TaskCompleted, TaskFailed, TaskRejected};
 use chrono::Utc;
 use handoff_proto::{
     convert::to_timestamp,
@@ -12,7 +12,7 @@ use handoff_proto::{
     },
 };
 use handoff_store::{WebhookDelivery, WebhookState};
-use temporalio_sdk::activities::ActivityError;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 impl Activities {
     pub(super) async fn accept_task(&self, input: TaskInput) -> Result<Standing, ActivityError> {
@@ -20,10 +20,17 @@ impl Activities {
         Ok(guard::without_result(standing))
     }
 
-    pub(super) async fn settle_task(&self, input: SettleInput) -> Result<SettleOutput, ActivityError> {
+    pub(super) async fn settle_task(
+        &self,
+        ctx: &ActivityContext,
+        input: SettleInput,
+    ) -> Result<SettleOutput, ActivityError> {
         let task = guard::required(input.task, "task")?;
         let completion = guard::required(input.completion, "completion")?;
+        let subject = Subject::new(&task, input.call.as_ref());
+        let completion = self.completing(ctx, &task, &subject, completion).await?;
         let settlement = self.registry.settle(&task, &completion).await.map_err(guard::registry_error)?;
+        self.ended(&task, &subject, settlement.as_ref()).await;
         let dispatcher = &self.handlers.dispatcher;
         let notify = settlement.as_ref().is_some_and(|settlement| match settlement.status.as_str() {
             "completed" => dispatcher.handles::<TaskCompleted>(),
@@ -59,6 +66,11 @@ impl Activities {
         let task = guard::required(input.task, "task")?;
         let error = guard::required(input.error, "error")?;
         let settlement = self.registry.discard(&task, &error).await.map_err(guard::registry_error)?;
+        let subject = Subject::new(&task, input.call.as_ref());
+        match &settlement {
+            None => self.failing(&task.verb, subject, Failure::Refused(error.to_wire())).await,
+            ended => self.ended(&task, &subject, ended.as_ref()).await,
+        }
         Ok(DiscardOutput { settlement: settlement.map(Settlement::without_result) })
     }
 

@@ -1,8 +1,8 @@
 //! Everything that a seller registered, checked once and then looked up by name.
 
 use super::{
-    Condition, Context, Decision, Handler, IntoEnqueueHandler, IntoTaskHandler, IntoToolHandler, IntoVerbHandler,
-    RequestContext, TaskContext, dispatcher::Dispatcher, task::Work,
+    Condition, Context, Decision, Failure, Handler, HookContext, IntoEnqueueHandler, IntoTaskHandler, IntoToolHandler,
+    IntoVerbHandler, RequestContext, Subject, TaskContext, dispatcher::Dispatcher, task::Work,
 };
 use futures::future::BoxFuture;
 use handoff_proto::{
@@ -25,6 +25,7 @@ pub struct Handlers {
 }
 
 type Call<T> = Arc<dyn Fn(Arc<RequestContext>, Value) -> BoxFuture<'static, T> + Send + Sync>;
+type Hook<A, T> = Arc<dyn Fn(Subject, A) -> BoxFuture<'static, T> + Send + Sync>;
 type RunTask =
     Arc<dyn Fn(Arc<RequestContext>, Arc<Work>, Value) -> BoxFuture<'static, Result<Value, AdcpError>> + Send + Sync>;
 
@@ -34,6 +35,8 @@ pub(crate) struct Verb {
     pub(crate) answers_at_once: Option<Call<bool>>,
     pub(crate) quick: bool,
     pub(crate) hands_off_to: Vec<String>,
+    pub(crate) on_complete: Option<Hook<Value, Result<(), AdcpError>>>,
+    pub(crate) on_failure: Option<Hook<Failure, ()>>,
 }
 
 #[derive(Clone)]
@@ -186,6 +189,14 @@ impl<S: Send + Sync + 'static> HandlersBuilder<S> {
             }),
             quick: registration.quick,
             hands_off_to: registration.hands_off_to,
+            on_complete: registration.on_complete.map(|hook| {
+                let state = self.state.clone();
+                Arc::new(move |subject, result| hook(HookContext::new(state.clone(), subject), result)) as Hook<_, _>
+            }),
+            on_failure: registration.on_failure.map(|hook| {
+                let state = self.state.clone();
+                Arc::new(move |subject, failure| hook(HookContext::new(state.clone(), subject), failure)) as Hook<_, _>
+            }),
         };
         if verbs::find(name).is_none() {
             self.mistakes.push(WiringError::UnknownVerb(name.to_owned()));

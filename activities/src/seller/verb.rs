@@ -1,6 +1,9 @@
 //! Verb handlers: an async function, or anything that implements [`VerbHandler`].
 
-use super::{Context, Decision};
+use super::{
+    Context, Decision,
+    hooks::{OnComplete, OnFailure},
+};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use handoff_proto::wire::AdcpError;
@@ -28,6 +31,8 @@ pub struct VerbRegistration<S> {
     pub(crate) quick: bool,
     pub(crate) hands_off_to: Vec<String>,
     pub(crate) answers_at_once: Option<AtOnce<S>>,
+    pub(crate) on_complete: Option<OnComplete<S>>,
+    pub(crate) on_failure: Option<OnFailure<S>>,
 }
 
 pub(crate) type AtOnce<S> = Arc<dyn Fn(Context<S>, Value) -> BoxFuture<'static, bool> + Send + Sync>;
@@ -73,7 +78,14 @@ impl<S> IntoVerbHandler<S, VerbRegistration<S>> for VerbRegistration<S> {
 
 impl<S, H: VerbHandler<S>> IntoVerbHandler<S, dyn VerbHandler<S>> for H {
     fn into_registration(self) -> VerbRegistration<S> {
-        VerbRegistration { handler: Arc::new(self), quick: false, hands_off_to: Vec::new(), answers_at_once: None }
+        VerbRegistration {
+            handler: Arc::new(self),
+            quick: false,
+            hands_off_to: Vec::new(),
+            answers_at_once: None,
+            on_complete: None,
+            on_failure: None,
+        }
     }
 }
 

@@ -6,4 +6,6 @@ mod seller;
 
 pub use calls::Calls;
 pub use faults::{Fault, FaultyRegistry, Moment};
-pub use seller::{HEARTBEAT_TIMEOUT, LAB_VERBS, QUICK_VERB, READING_TOOL, RERUNNABLE_TOOL, TOOL, handlers, seller};
+pub use seller::{
+    HEARTBEAT_TIMEOUT, HOOKED_VERB, LAB_VERBS, QUICK_VERB, READING_TOOL, RERUNNABLE_TOOL, TOOL, handlers, seller,
+};

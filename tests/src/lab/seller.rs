@@ -10,6 +10,9 @@
 //! - `deadline_ms`, `remind_ms`, `escalate_ms`, `at_once`
 //! - `error_bytes`: of the details of every error
 //! - `result`: any value; or `result_json`, its text; or `result_bytes` times `filler`
+//!
+//! A result of [`HOOKED_VERB`] says in `ext` what its hook does: `hold` a gate's name, `fail` or `fail_once` an error's recovery,
+//! `die_once`, `panic`.
 
 use super::{Calls, calls::die};
 use handoff::{
@@ -24,6 +27,9 @@ pub const QUICK_VERB: &str = "update_media_buy";
 
 /// Verbs of different protocols and key rules, for tests that run over several.
 pub const LAB_VERBS: [&str; 4] = ["create_media_buy", QUICK_VERB, "sync_creatives", "get_signals"];
+
+/// A verb with hooks.
+pub const HOOKED_VERB: &str = "sync_catalogs";
 
 /// How long a handler's worker may be silent. A busy machine must not take a slow worker for a dead one.
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,7 +55,12 @@ pub fn seller(calls: Calls) -> Seller<Calls> {
         let registration = verb(decide)
             .hands_off_to(["work", "review"])
             .answers_at_once_if(|_, request| async move { request["lab"]["at_once"] == true });
-        seller = seller.verb(known.name, if known.name == QUICK_VERB { registration.quick() } else { registration });
+        let registration = match known.name {
+            QUICK_VERB => registration.quick(),
+            HOOKED_VERB => registration.on_complete(hook).on_failure(failure_hook),
+            _ => registration,
+        };
+        seller = seller.verb(known.name, registration);
     }
     let (completed, failed, canceled, reminded, overdue, discarded) =
         (calls.clone(), calls.clone(), calls.clone(), calls.clone(), calls.clone(), calls);
@@ -184,6 +195,36 @@ async fn enter(context: &Context<Calls>, handler: &str, lab: &Value) {
     }
     let panics = lab["panics"][handler].as_u64().unwrap_or(0);
     assert!(u64::from(context.attempt) > panics, "the lab was told to panic");
+}
+
+async fn hook(context: HookContext<Calls>, result: Value) -> Result<(), AdcpError> {
+    let (calls, task_id) = (context.state(), context.idempotency_token());
+    calls.record("on_complete", task_id, "");
+    let told = &result["ext"];
+    if let Some(gate) = told["hold"].as_str() {
+        calls.pass(gate).await;
+    }
+    if told["die_once"] == true && calls.first_time(&format!("hook-{task_id}")) {
+        die();
+    }
+    assert_ne!(told["panic"], true, "the lab was told to panic");
+    let once = told["fail_once"].as_str().filter(|_| calls.first_time(&format!("hook-{task_id}")));
+    match told["fail"].as_str().or(once) {
+        Some("transient") => Err(AdcpError::transient("SERVICE_UNAVAILABLE", "The ledger is away.")),
+        Some(_) => Err(AdcpError::correctable("POLICY_VIOLATION", "The ledger does not take this.")),
+        None => Ok(()),
+    }
+}
+
+async fn failure_hook(context: HookContext<Calls>, failure: Failure) {
+    let what = match failure {
+        Failure::Refused(error) => format!("refused {}", error.code),
+        Failure::Failed(error) => format!("failed {}", error.code),
+        Failure::Rejected(result) => format!("rejected {}", result["reason"]),
+        Failure::Canceled { actor, .. } => format!("canceled {actor}"),
+        _ => "unknown".to_owned(),
+    };
+    context.state().record("on_failure", context.idempotency_token(), &what);
 }
 
 async fn record(calls: Calls, what: &'static str, task_id: String, detail: String) -> Acknowledgement {

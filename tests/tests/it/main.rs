@@ -14,6 +14,7 @@ mod doctor;
 mod encryption;
 mod gateway;
 mod histories;
+mod hooks;
 mod housekeeping;
 mod limits;
 mod lists;
