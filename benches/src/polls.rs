@@ -151,6 +151,7 @@ async fn fill(kind: DatabaseKind, url: &str, registry: &Arc<dyn Registry>, tasks
         request_hash: "0".repeat(64),
         context_json: Some(r#"{"correlation_id":"bench"}"#.to_owned()),
         webhook: None,
+        proposal: None,
     };
     registry.claim(&claim).await?;
     let handoff = HandoffToTask { handler: "work".into(), input_json: "{}".into(), ..Default::default() };

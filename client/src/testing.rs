@@ -8,12 +8,13 @@ use handoff_proto::{
         AdcpError, Completion, Decision, HistoryEntry, Outcome, Progress, Resolution, Settlement, Standing, TaskRecord,
         TaskRef, outcome,
     },
-    wire::ListTasksRequest,
+    wire::{Bought, ListTasksRequest, OfferedProposal},
 };
 use handoff_store::{
-    Backend, Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Observation, OpenTasks, Reconciled,
-    Registry, RegistryError, Resealed, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord,
-    WebhookState,
+    Backend, Candidate, Claim, ClaimView, DirectView, Health, KeptProposals, Lease, NewClaim, Observation, OpenTasks,
+    Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalRecord, ProposalRef, ProposalStore, ProposalUse,
+    Reconciled, Registry, RegistryError, Resealed, Ruled, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt,
+    WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
 };
 use prost::Message;
 use serde::Serialize;
@@ -101,6 +102,10 @@ impl Registry for FakeRegistry {
 
     async fn standing(&self, _: &TaskRef) -> Result<Standing> {
         Ok(self.standing.lock().unwrap().clone())
+    }
+
+    async fn begin(&self, task: &TaskRef) -> Result<Standing> {
+        self.standing(task).await
     }
 
     async fn get(&self, _: &Viewer, _: &str, _: bool) -> Result<Option<TaskRecord>> {
@@ -221,6 +226,62 @@ impl Registry for FakeRegistry {
     }
 
     async fn close(&self) {}
+}
+
+// No test here speaks of proposals yet.
+#[async_trait]
+impl ProposalStore for FakeRegistry {
+    async fn put_draft(&self, _: &ProposalRef, _: &OfferedProposal, _: &ProposalCause) -> Result<Ruled> {
+        unreachable!()
+    }
+
+    async fn commit_proposal(&self, _: &ProposalRef, _: &OfferedProposal, _: &ProposalCause) -> Result<Ruled> {
+        unreachable!()
+    }
+
+    async fn get_proposal(&self, _: &ProposalRef) -> Result<Option<ProposalRecord>> {
+        Ok(None)
+    }
+
+    async fn get_by_media_buy_id(&self, _: &str, _: &str, _: &str) -> Result<Option<ProposalRecord>> {
+        Ok(None)
+    }
+
+    async fn try_reserve(&self, _: &TaskRef, _: &ProposalUse) -> Result<Ruled> {
+        unreachable!()
+    }
+
+    async fn finalize_proposal(&self, _: &ProposalRef, _: &str, _: &Bought, _: &ProposalCause) -> Result<Ruled> {
+        unreachable!()
+    }
+
+    async fn release_proposal(&self, _: &ProposalRef, _: &str, _: &ProposalCause) -> Result<Option<Proposal>> {
+        unreachable!()
+    }
+
+    async fn decline_proposal(&self, _: &ProposalRef, _: &ProposalCause) -> Result<Ruled> {
+        unreachable!()
+    }
+
+    async fn discard_proposal(&self, _: &ProposalRef) -> Result<bool> {
+        unreachable!()
+    }
+
+    async fn keep_proposals(&self, _: &TaskRef, _: &str) -> Result<KeptProposals> {
+        Ok(KeptProposals::default())
+    }
+
+    async fn list_proposals(&self, _: &ProposalFilter, _: u32) -> Result<Vec<Proposal>> {
+        Ok(Vec::new())
+    }
+
+    async fn proposal_history(&self, _: &ProposalRef) -> Result<Option<Vec<ProposalEntry>>> {
+        Ok(None)
+    }
+
+    async fn sweep_proposals(&self, _: &SweepBounds, _: u32) -> Result<Swept> {
+        Ok(Swept::default())
+    }
 }
 
 /// The task that [`FakeRegistry::find`] finds.

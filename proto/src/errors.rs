@@ -34,11 +34,13 @@ pub const INPUT_INVALID: &str = "X_HANDOFF_INPUT_INVALID";
 pub const USAGE: &str = "X_HANDOFF_USAGE";
 /// A command failed for a reason that nobody foresaw. Never sent to a buyer.
 pub const UNEXPECTED: &str = "X_HANDOFF_UNEXPECTED";
+/// A purchase succeeded, but not so that its proposal can be finalised with it.
+pub const NOT_FINALIZED: &str = "X_HANDOFF_NOT_FINALIZED";
 /// A request has a secret in it, and there are no keys to seal it with.
 pub const KEYS_REQUIRED: &str = "X_HANDOFF_KEYS_REQUIRED";
 
 /// All codes of Handoff's own.
-pub const CODES: [&str; 17] = [
+pub const CODES: [&str; 18] = [
     DEADLINE_EXCEEDED,
     DECIDE_FAILED,
     ENQUEUE_FAILED,
@@ -52,6 +54,7 @@ pub const CODES: [&str; 17] = [
     RUN_LOST,
     HANDLER_FAILED,
     KEYS_REQUIRED,
+    NOT_FINALIZED,
     DISCARDED,
     INPUT_INVALID,
     USAGE,
@@ -93,6 +96,14 @@ pub fn result_too_large(size: usize, limit: usize) -> AdcpError {
 /// The result is no result.
 pub fn result_invalid(why: impl std::fmt::Display) -> AdcpError {
     AdcpError::terminal(RESULT_INVALID, format!("The seller's answer can't be used: {why}."))
+}
+
+/// The success of a purchase can't be tied to the proposal that it names.
+pub fn not_finalized(why: impl std::fmt::Display) -> AdcpError {
+    AdcpError::terminal(NOT_FINALIZED, format!("The seller's success can't be recorded for the proposal: {why}."))
+        .suggestion(
+            "Ask the seller whether the purchase took effect. The proposal is free again, for a new idempotency_key.",
+        )
 }
 
 /// The handler must answer this request at once.

@@ -1,14 +1,17 @@
 //! What callers bring, checked before any database sees it: the same answer from both.
 
-use crate::{NewClaim, RegistryError, Viewer};
+use crate::{NewClaim, ProposalCause, ProposalKey, ProposalUse, RegistryError, Viewer};
 use handoff_proto::{
     limits::MAX_SCOPE_BYTES,
     v1::{Decision, TaskRef, decision::Kind},
+    wire::OfferedProposal,
 };
 
 // Together with scope and principal these must fit one entry of a PostgreSQL index, 2,704 bytes.
 const MAX_KEY_BYTES: usize = 512;
 const MAX_NAME_BYTES: usize = 255;
+// AdCP allows 255 characters, of up to four bytes.
+const MAX_SELLERS_ID_BYTES: usize = 1_020;
 
 /// A claim that can be stored.
 pub(crate) fn claim(claim: &NewClaim) -> Result<(), RegistryError> {
@@ -25,6 +28,9 @@ pub(crate) fn claim(claim: &NewClaim) -> Result<(), RegistryError> {
     }
     if let Some(webhook) = &claim.webhook {
         text("push_notification_config", &webhook.config_json)?;
+    }
+    if let Some(proposal) = &claim.proposal {
+        proposal_use(proposal)?;
     }
     match &claim.idempotency_key {
         Some(key) => name("idempotency_key", key, MAX_KEY_BYTES),
@@ -48,6 +54,11 @@ pub(crate) fn text(field: &'static str, text: &str) -> Result<(), RegistryError>
     if text.contains('\0') { Err(invalid(field, "holds U+0000")) } else { Ok(()) }
 }
 
+/// An id of a seller's that can be stored and found: it may be one of three in an entry of a PostgreSQL index.
+pub(crate) fn is_storable_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= MAX_SELLERS_ID_BYTES && !id.contains('\0')
+}
+
 /// `false`: nothing is stored under such a name.
 pub(crate) fn may_exist(task: &TaskRef) -> bool {
     ![&task.task_id, &task.scope, &task.principal].iter().any(|name| name.contains('\0'))
@@ -64,6 +75,62 @@ pub(crate) fn viewer(viewer: &Viewer, task_id: &str) -> Option<Viewer> {
         viewer => viewer.clone(),
     };
     (!task_id.contains('\0')).then_some(viewer)
+}
+
+/// A proposal that a request may name. One that can't exist is named too, and not found.
+pub(crate) fn proposal_use(proposal: &ProposalUse) -> Result<(), RegistryError> {
+    text("proposal.proposal_id", &proposal.proposal_id)?;
+    for (field, value) in [
+        ("proposal.brand_scope", &proposal.brand_scope),
+        ("proposal.terms_digest", &proposal.terms_digest),
+        ("proposal.io_id", &proposal.io_id),
+        ("proposal.media_buy_id", &proposal.media_buy_id),
+    ] {
+        value.as_deref().map_or(Ok(()), |value| text(field, value))?;
+    }
+    Ok(())
+}
+
+/// Where a proposal can be stored.
+pub(crate) fn proposal_key(key: &ProposalKey) -> Result<(), RegistryError> {
+    name("proposal.scope", &key.scope, MAX_SCOPE_BYTES)?;
+    text("proposal.principal", &key.principal)?;
+    length("proposal.principal", &key.principal, MAX_SCOPE_BYTES)?;
+    name("proposal.proposal_id", &key.proposal_id, MAX_SELLERS_ID_BYTES)
+}
+
+/// Whose proposals these are.
+pub(crate) fn owner(task: &TaskRef) -> Result<(), RegistryError> {
+    name("task.scope", &task.scope, MAX_SCOPE_BYTES)?;
+    text("task.principal", &task.principal)?;
+    length("task.principal", &task.principal, MAX_SCOPE_BYTES)?;
+    text("task.task_id", &task.task_id)
+}
+
+/// An offer that can be stored.
+pub(crate) fn offer(offer: &OfferedProposal) -> Result<(), RegistryError> {
+    text("offer.body_json", &offer.body_json)?;
+    for (field, value) in [
+        ("offer.terms_digest", &offer.terms_digest),
+        ("offer.io_id", &offer.io_id),
+        ("offer.parent_proposal_id", &offer.parent_proposal_id),
+    ] {
+        value.as_deref().map_or(Ok(()), |value| text(field, value))?;
+    }
+    let base = offer.base_media_buy_id.as_deref();
+    base.map_or(Ok(()), |base| name("offer.base_media_buy_id", base, MAX_SELLERS_ID_BYTES))
+}
+
+/// Why something happens to a proposal.
+pub(crate) fn cause(cause: &ProposalCause) -> Result<(), RegistryError> {
+    text("cause.actor", &cause.actor)?;
+    text("cause.reason", &cause.reason)?;
+    cause.task_id.as_deref().map_or(Ok(()), |task_id| text("cause.task_id", task_id))
+}
+
+/// `false`: nothing is stored under such a key.
+pub(crate) fn may_be_proposal(key: &ProposalKey) -> bool {
+    ![&key.scope, &key.principal, &key.proposal_id].iter().any(|name| name.contains('\0'))
 }
 
 pub(crate) fn invalid(field: &'static str, message: impl Into<String>) -> RegistryError {

@@ -1,12 +1,13 @@
 //! The registry: what is true. Claims, the decision journal, tasks and their history, on SQLite and PostgreSQL.
 //!
 //! One row per request, keyed by its task id, holds its claim, its journal entry and its task; a second table holds the
-//! append-only history. Each method of [`Registry`] is one transaction that first locks that row.
+//! append-only history. A third holds the ledger of proposals ([`ProposalStore`]), with a history of its own. Each method of [`Registry`] is one transaction that first locks that row.
 //!
 //! Invariants:
 //! - Every write is idempotent and guarded by state: it may run twice, late, and on two workers.
 //! - The first committed settle is the decision. What a caller finds recorded beats what it was about to record.
 //! - Scope and principal are part of every buyer's predicate; what does not match does not exist.
+//! - The transaction that ends a request consumes or releases the proposal that it names.
 //! - JSON bodies are kept as the text that they came as.
 //! - With a [`Cipher`], bodies are opened on load and sealed on write: the rules never see a sealed value, the database
 //!   never sees a clear one.
@@ -21,6 +22,7 @@ mod observed;
 #[cfg(test)]
 mod plans;
 mod postgres;
+mod proposals;
 mod registry;
 mod reseal;
 mod rules;
@@ -33,6 +35,10 @@ mod vault;
 pub use cipher::{Cipher, CipherError, Place, Sealed};
 pub use error::RegistryError;
 pub use observe::{Arm, CallOutcome, Event, Observer, Transition, Watch};
+pub use proposals::{
+    KeptProposals, Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalKey, ProposalRecord, ProposalRef,
+    ProposalState, ProposalStore, ProposalUse, Ruled, SweepBounds, Swept,
+};
 pub use registry::{Registry, connect};
 pub use types::{
     Answer, Backend, Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Observation, ObservedStage,

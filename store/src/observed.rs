@@ -1,14 +1,15 @@
 //! A registry whose calls are measured.
 
 use crate::{
-    CallOutcome, Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Observation, Observer, OpenTasks,
-    Reconciled, Registry, RegistryError, Resealed, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter,
-    WebhookRecord, WebhookState,
+    CallOutcome, Candidate, Claim, ClaimView, DirectView, Health, KeptProposals, Lease, NewClaim, Observation,
+    Observer, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalRecord, ProposalRef,
+    ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled, SweepBounds, Swept, TaskPage,
+    Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
 };
 use async_trait::async_trait;
 use handoff_proto::{
     v1::{AdcpError, Completion, Decision, HistoryEntry, Progress, Settlement, Standing, TaskRecord, TaskRef},
-    wire::ListTasksRequest,
+    wire::{Bought, ListTasksRequest, OfferedProposal},
 };
 use std::{sync::Arc, time::Instant};
 
@@ -72,6 +73,10 @@ impl<R: Registry> Registry for Observed<R> {
 
     async fn standing(&self, task: &TaskRef) -> Result<Standing> {
         self.measure("standing", self.inner.standing(task)).await
+    }
+
+    async fn begin(&self, task: &TaskRef) -> Result<Standing> {
+        self.measure("begin", self.inner.begin(task)).await
     }
 
     async fn record_decision(&self, task: &TaskRef, decision: &Decision) -> Result<Standing> {
@@ -184,5 +189,81 @@ impl<R: Registry> Registry for Observed<R> {
 
     async fn close(&self) {
         self.inner.close().await;
+    }
+}
+
+#[async_trait]
+impl<R: Registry> ProposalStore for Observed<R> {
+    async fn put_draft(&self, proposal: &ProposalRef, offer: &OfferedProposal, cause: &ProposalCause) -> Result<Ruled> {
+        self.measure("put_draft", self.inner.put_draft(proposal, offer, cause)).await
+    }
+
+    async fn commit_proposal(
+        &self,
+        proposal: &ProposalRef,
+        offer: &OfferedProposal,
+        cause: &ProposalCause,
+    ) -> Result<Ruled> {
+        self.measure("commit_proposal", self.inner.commit_proposal(proposal, offer, cause)).await
+    }
+
+    async fn get_proposal(&self, proposal: &ProposalRef) -> Result<Option<ProposalRecord>> {
+        self.measure("get_proposal", self.inner.get_proposal(proposal)).await
+    }
+
+    async fn get_by_media_buy_id(
+        &self,
+        scope: &str,
+        principal: &str,
+        media_buy_id: &str,
+    ) -> Result<Option<ProposalRecord>> {
+        self.measure("get_by_media_buy_id", self.inner.get_by_media_buy_id(scope, principal, media_buy_id)).await
+    }
+
+    async fn try_reserve(&self, task: &TaskRef, proposal: &ProposalUse) -> Result<Ruled> {
+        self.measure("try_reserve", self.inner.try_reserve(task, proposal)).await
+    }
+
+    async fn finalize_proposal(
+        &self,
+        proposal: &ProposalRef,
+        task_id: &str,
+        bought: &Bought,
+        cause: &ProposalCause,
+    ) -> Result<Ruled> {
+        self.measure("finalize_proposal", self.inner.finalize_proposal(proposal, task_id, bought, cause)).await
+    }
+
+    async fn release_proposal(
+        &self,
+        proposal: &ProposalRef,
+        task_id: &str,
+        cause: &ProposalCause,
+    ) -> Result<Option<Proposal>> {
+        self.measure("release_proposal", self.inner.release_proposal(proposal, task_id, cause)).await
+    }
+
+    async fn decline_proposal(&self, proposal: &ProposalRef, cause: &ProposalCause) -> Result<Ruled> {
+        self.measure("decline_proposal", self.inner.decline_proposal(proposal, cause)).await
+    }
+
+    async fn discard_proposal(&self, proposal: &ProposalRef) -> Result<bool> {
+        self.measure("discard_proposal", self.inner.discard_proposal(proposal)).await
+    }
+
+    async fn keep_proposals(&self, task: &TaskRef, result_json: &str) -> Result<KeptProposals> {
+        self.measure("keep_proposals", self.inner.keep_proposals(task, result_json)).await
+    }
+
+    async fn list_proposals(&self, filter: &ProposalFilter, limit: u32) -> Result<Vec<Proposal>> {
+        self.measure("list_proposals", self.inner.list_proposals(filter, limit)).await
+    }
+
+    async fn proposal_history(&self, proposal: &ProposalRef) -> Result<Option<Vec<ProposalEntry>>> {
+        self.measure("proposal_history", self.inner.proposal_history(proposal)).await
+    }
+
+    async fn sweep_proposals(&self, bounds: &SweepBounds, limit: u32) -> Result<Swept> {
+        self.measure("sweep_proposals", self.inner.sweep_proposals(bounds, limit)).await
     }
 }

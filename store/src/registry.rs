@@ -1,9 +1,9 @@
 //! The contract that both databases fulfil.
 
 use crate::{
-    Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Observation, OpenTasks, Reconciled,
-    RegistryError, RegistryOptions, Resealed, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter,
-    WebhookRecord, WebhookState, engine::Engine, observed::Observed, postgres::Postgres, sqlite::Sqlite,
+    Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Observation, OpenTasks, ProposalStore,
+    Reconciled, RegistryError, RegistryOptions, Resealed, TaskPage, Viewer, WebhookAttempt, WebhookDelivery,
+    WebhookFilter, WebhookRecord, WebhookState, engine::Engine, observed::Observed, postgres::Postgres, sqlite::Sqlite,
 };
 use async_trait::async_trait;
 use handoff_proto::{
@@ -18,7 +18,7 @@ type Result<T> = std::result::Result<T, RegistryError>;
 ///
 /// A [`TaskRef`] matches only with scope and principal; a row that does not match does not exist.
 #[async_trait]
-pub trait Registry: Send + Sync + 'static {
+pub trait Registry: ProposalStore {
     /// Claims an idempotency key for `claim.task`, or says what the key already means. Of two calls at once with one key,
     /// one is [`Claim::New`] and the other attaches. A request with another verb or hash is a conflict, in flight too.
     async fn claim(&self, claim: &NewClaim) -> Result<Claim>;
@@ -48,9 +48,16 @@ pub trait Registry: Send + Sync + 'static {
     /// missing row, or a claim that was taken away, is a `Void` decision.
     async fn standing(&self, task: &TaskRef) -> Result<Standing>;
 
+    /// The same, in a transaction that reserves the proposal which the request names, if it names one. Repeated, it is the same
+    /// reservation. What the protocol refuses (no such proposal, a draft, expired, bought, or held by another task) is recorded
+    /// as the request's refusal, and the standing says so. With the request's end the proposal is consumed, if that is a
+    /// success, or released.
+    async fn begin(&self, task: &TaskRef) -> Result<Standing>;
+
     /// Records a decision and, in the same transaction, what follows from it: a completed answer, a visible task (task arm),
     /// a pending task (workflow arm), or a refusal that releases the claim. For a task that was already submitted, a
-    /// completion or refusal settles it. The first decision stays: the returned standing has the recorded one. A closed
+    /// completion or refusal settles it. A completion that can't be
+    /// recorded as the purchase of the proposal that the request names is recorded as a refusal. The first decision stays: the returned standing has the recorded one. A closed
     /// journal, a task that ended, or a claim that is not this task's any more changes nothing and returns `Void`.
     async fn record_decision(&self, task: &TaskRef, decision: &Decision) -> Result<Standing>;
 
@@ -62,7 +69,8 @@ pub trait Registry: Send + Sync + 'static {
     /// straggler was dropped.
     async fn update_progress(&self, task: &TaskRef, progress: &Progress) -> Result<bool>;
 
-    /// Records the task's end, the claim's answer if none is recorded, and closes the journal if it is open. Returns what is
+    /// Records the task's end, the claim's answer if none is recorded, and closes the journal if it is open. A success that can't
+    /// be recorded as the purchase of the proposal that the request names is recorded as a failure. Returns what is
     /// recorded, which may be another's decision; `None` if there is no task to settle.
     async fn settle(&self, task: &TaskRef, completion: &Completion) -> Result<Option<Settlement>>;
 

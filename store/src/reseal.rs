@@ -11,6 +11,8 @@ use crate::{
     vault::{Tally, Vault, entry_place, place},
 };
 
+mod proposals;
+
 type Result<T> = std::result::Result<T, RegistryError>;
 
 /// One batch; see [`crate::Registry::reseal`].
@@ -24,6 +26,9 @@ pub(crate) async fn batch<S: Store>(
     let active = vault.active_key().await?;
     if active.is_none() && !dry_run {
         return Err(RegistryError::NoKeys);
+    }
+    if let Some(after) = after.and_then(proposals::cursor) {
+        return proposals::batch(store, vault, active.as_deref(), after.as_ref(), limit, dry_run).await;
     }
     let rows = store.rows(requests::walk(after, limit)).await?;
     let mut done = Resealed::default();
@@ -41,9 +46,9 @@ pub(crate) async fn batch<S: Store>(
         done.tasks += 1;
     }
     done.values = tally.0;
-    if rows.len() == limit as usize {
-        done.next = rows.last().map(|row| row.task_ref().task_id);
-    }
+    let last = rows.last().filter(|_| rows.len() == limit as usize);
+    // After the last task come the proposals.
+    done.next = Some(last.map_or_else(|| proposals::next(None), |row| row.task_ref().task_id));
     Ok(done)
 }
 

@@ -4,6 +4,7 @@ use crate::{
     Backend, RegistryError,
     sql::{
         Dialect, HistoryRow, OpenRow, Row, Statement,
+        proposals::{EntryRow, ProposalRow},
         webhooks::{AttemptRow, WebhookRow},
     },
 };
@@ -36,6 +37,9 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Reads attempts outside any transaction.
     async fn attempts(&self, statement: Statement) -> Result<Vec<AttemptRow>>;
 
+    /// Reads proposals outside any transaction.
+    async fn proposals(&self, statement: Statement) -> Result<Vec<ProposalRow>>;
+
     /// The newest migration that was applied.
     async fn schema_version(&self) -> Result<i64>;
 
@@ -54,6 +58,10 @@ pub(crate) trait Transaction: Send {
     async fn history(&mut self, statement: Statement) -> Result<Vec<HistoryRow>>;
 
     async fn webhooks(&mut self, statement: Statement) -> Result<Vec<WebhookRow>>;
+
+    async fn proposals(&mut self, statement: Statement) -> Result<Vec<ProposalRow>>;
+
+    async fn proposal_history(&mut self, statement: Statement) -> Result<Vec<EntryRow>>;
 
     async fn number(&mut self, statement: Statement) -> Result<i64>;
 

@@ -1,6 +1,6 @@
 //! What goes into and comes out of the registry, beyond the messages of `handoff-proto`.
 
-use crate::{Cipher, Watch};
+use crate::{Cipher, ProposalUse, Watch};
 use handoff_proto::v1::{TaskRecord, TaskRef};
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -13,6 +13,8 @@ pub struct RegistryOptions {
     pub max_connections: u32,
     /// How long a webhook is sent until it arrives, from when its task ended. AdCP allows 1 to 7 days.
     pub webhook_horizon: Duration,
+    /// How long after its `expires_at` a proposal may still be reserved: clocks differ.
+    pub proposal_grace: Duration,
     /// What seals bodies; without it they are stored in clear, and requests with a webhook's secret are refused.
     pub cipher: Option<Arc<dyn Cipher>>,
     /// Who is told what the registry does.
@@ -25,6 +27,7 @@ impl Default for RegistryOptions {
             replay_ttl: Duration::from_secs(86_400),
             max_connections: 10,
             webhook_horizon: Duration::from_secs(3 * 86_400),
+            proposal_grace: Duration::ZERO,
             cipher: None,
             watch: Watch::default(),
         }
@@ -46,6 +49,8 @@ pub struct NewClaim {
     pub context_json: Option<String>,
     /// The webhook that the request registered. What is recorded with a key stays: a repeated call changes nothing.
     pub webhook: Option<Webhook>,
+    /// The proposal that the request buys: [`crate::Registry::begin`] reserves it.
+    pub proposal: Option<ProposalUse>,
 }
 
 /// A webhook as a buyer registered it.

@@ -70,9 +70,11 @@ impl Activities {
         guard::within_grace(&ctx, deciding).await?
     }
 
+    // Reserves the proposal that the request names: what can't be reserved is decided.
+    //
     // A decision for the task arm that was made before there was a run is only pending: the run that carries it out is here.
     async fn found(&self, task: &TaskRef) -> Result<Standing, ActivityError> {
-        let standing = self.registry.standing(task).await.map_err(guard::registry_error)?;
+        let standing = self.registry.begin(task).await.map_err(guard::registry_error)?;
         let kind = standing.decision.as_ref().and_then(|decision| decision.kind.as_ref());
         if standing.submitted || !matches!(kind, Some(Kind::HandoffToTask(_))) {
             return Ok(standing);

@@ -131,6 +131,7 @@ mod tests {
             request_hash: String::new(),
             context_json: Some("{}".into()),
             webhook: None,
+            proposal: None,
         };
         for (keys, task_id) in [("", "t1"), (&old, "t2")] {
             let config = with(keys);

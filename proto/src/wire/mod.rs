@@ -3,6 +3,7 @@
 mod envelope;
 mod error;
 mod list_tasks;
+mod proposals;
 mod status;
 mod task_status;
 mod webhook;
@@ -10,6 +11,7 @@ mod webhook;
 pub use envelope::{completed_body, failed_body, replay_body, submitted_body, with_context};
 pub use error::{AdcpError, Issue, Recovery};
 pub use list_tasks::{ListTasksFilters, ListTasksRequest, Pagination, Sort, SortDirection, SortField};
+pub use proposals::{Bought, OfferedProposal, ProposalKind, ProposalNews, proposal_news, purchase};
 pub use status::{ParseStatusError, TaskStatus};
 pub use task_status::{GetTaskStatusRequest, task_status_body};
 pub use webhook::{WebhookEvent, webhook_body};

@@ -1,6 +1,8 @@
 //! The registry on any database: each call locks a row, applies a rule, and writes what the rule changed.
 
+mod ledger;
 mod looking;
+mod proposals;
 mod webhooks;
 
 use crate::{
@@ -17,10 +19,11 @@ use chrono::Utc;
 use handoff_proto::{
     v1::{
         AdcpError, Completion, Decision, HistoryEntry, Progress, Settlement, Standing, TaskRecord, TaskRef,
-        completion::Outcome,
+        completion::Outcome, decision::Kind,
     },
     wire::ListTasksRequest,
 };
+use ledger::Look;
 use std::{collections::HashMap, time::Duration};
 
 type Result<T> = std::result::Result<T, RegistryError>;
@@ -46,6 +49,7 @@ pub(crate) struct Engine<S> {
     vault: Vault,
     replay_ttl: i64,
     webhook_horizon: i64,
+    proposal_grace: i64,
     watch: Watch,
 }
 
@@ -57,6 +61,7 @@ impl<S: Store> Engine<S> {
             vault: Vault::new(options.cipher.clone()),
             replay_ttl: micros(options.replay_ttl),
             webhook_horizon: micros(options.webhook_horizon),
+            proposal_grace: micros(options.proposal_grace),
             watch: options.watch.clone(),
         }
     }
@@ -71,7 +76,17 @@ impl<S: Store> Engine<S> {
         task: &TaskRef,
         rule: impl FnOnce(&mut Request, &mut Step) -> T + Send,
     ) -> Result<Option<T>> {
-        self.apply_to(task, requests::lock(S::DIALECT, task), requests::changes, rule).await
+        self.apply_looking(task, Look::Away, rule).await
+    }
+
+    /// The same for a rule that may reserve or consume the proposal that the request names.
+    async fn apply_looking<T: Send>(
+        &self,
+        task: &TaskRef,
+        look: Look<'_>,
+        rule: impl FnOnce(&mut Request, &mut Step) -> T + Send,
+    ) -> Result<Option<T>> {
+        self.apply_to(task, requests::lock(S::DIALECT, task), requests::changes, look, rule).await
     }
 
     async fn apply_to<T: Send>(
@@ -79,6 +94,7 @@ impl<S: Store> Engine<S> {
         task: &TaskRef,
         lock: Statement,
         changes: impl Fn(&Request, &Request) -> Result<Vec<requests::Change>> + Send,
+        look: Look<'_>,
         rule: impl FnOnce(&mut Request, &mut Step) -> T + Send,
     ) -> Result<Option<T>> {
         if !check::may_exist(task) {
@@ -88,6 +104,7 @@ impl<S: Store> Engine<S> {
         let Some(before) = self.one(transaction.rows(lock).await?).await? else { return Ok(None) };
         let mut request = before.clone();
         let mut step = self.step();
+        step.ledger = self.look(&mut transaction, &before, look).await?;
         let result = rule(&mut request, &mut step);
         if request != before {
             request.version = before.version + 1;
@@ -96,6 +113,7 @@ impl<S: Store> Engine<S> {
             let changes = self.vault.seal_changes(&request.task, changes(&before, &request)?).await?;
             transaction.execute(requests::update(&request.task.task_id, changes)).await?;
         }
+        self.follow(&mut transaction, &before, &request, &mut step).await?;
         if request.owes_webhook() && !before.owes_webhook() {
             self.owe(&mut transaction, &request, request.completed_at.unwrap_or_else(now)).await?;
         }
@@ -224,7 +242,9 @@ impl<S: Store> Registry for Engine<S> {
 
     async fn record_direct(&self, task: &TaskRef, decision: &Decision, lease: &Lease) -> Result<Standing> {
         let kind = check::decision(decision)?;
-        let standing = self.apply(task, |request, step| rules::direct::record(request, kind, lease, step)).await?;
+        let look = Look::Conclude(result_of(decision));
+        let rule = |request: &mut Request, step: &mut Step| rules::direct::record(request, kind, lease, step);
+        let standing = self.apply_looking(task, look, rule).await?;
         Ok(standing.unwrap_or_else(rules::decide::void))
     }
 
@@ -243,9 +263,20 @@ impl<S: Store> Registry for Engine<S> {
         Ok(request.as_ref().map_or_else(rules::decide::void, rules::decide::standing))
     }
 
+    async fn begin(&self, task: &TaskRef) -> Result<Standing> {
+        let Some(request) = self.request(task).await? else { return Ok(rules::decide::void()) };
+        if request.proposal.is_none() || !request.may_be_decided() {
+            return Ok(rules::decide::standing(&request));
+        }
+        let standing = self.apply_looking(task, Look::Reserve, rules::purchase::begin).await?;
+        Ok(standing.unwrap_or_else(rules::decide::void))
+    }
+
     async fn record_decision(&self, task: &TaskRef, decision: &Decision) -> Result<Standing> {
         let kind = check::decision(decision)?;
-        let standing = self.apply(task, |request, step| rules::decide::record(request, kind, step)).await?;
+        let look = Look::Conclude(result_of(decision));
+        let rule = |request: &mut Request, step: &mut Step| rules::decide::record(request, kind, step);
+        let standing = self.apply_looking(task, look, rule).await?;
         Ok(standing.unwrap_or_else(rules::decide::void))
     }
 
@@ -262,12 +293,16 @@ impl<S: Store> Registry for Engine<S> {
     }
 
     async fn settle(&self, task: &TaskRef, completion: &Completion) -> Result<Option<Settlement>> {
-        match &completion.outcome {
-            Some(Outcome::ResultJson(result)) => check::text("completion.result_json", result)?,
-            Some(_) => {}
+        let result = match &completion.outcome {
+            Some(Outcome::ResultJson(result)) => {
+                check::text("completion.result_json", result)?;
+                Some(result.as_str())
+            }
+            Some(_) => None,
             None => return Err(check::invalid("completion.outcome", "is missing")),
-        }
-        let recorded = self.apply(task, |request, step| rules::finish::settle(request, completion, step)).await?;
+        };
+        let rule = |request: &mut Request, step: &mut Step| rules::finish::settle(request, completion, step);
+        let recorded = self.apply_looking(task, Look::Conclude(result), rule).await?;
         Ok(recorded.flatten())
     }
 
@@ -399,7 +434,8 @@ impl<S: Store> Registry for Engine<S> {
     async fn purge(&self, task: &TaskRef) -> Result<bool> {
         // Without its bodies, so that what can't be opened any more can still be forgotten.
         let lock = requests::lock_purgeable(S::DIALECT, task, now());
-        let purged = self.apply_to(task, lock, |_, tombstone| requests::tombstone(tombstone), rules::maintain::purge);
+        let changes = |_: &Request, tombstone: &Request| requests::tombstone(tombstone);
+        let purged = self.apply_to(task, lock, changes, Look::Away, rules::maintain::purge);
         Ok(purged.await?.unwrap_or(false))
     }
 
@@ -449,6 +485,13 @@ fn by_task(rows: Vec<HistoryRow>) -> HashMap<String, Vec<HistoryRow>> {
         tasks.entry(row.task_id.clone()).or_default().push(row);
     }
     tasks
+}
+
+fn result_of(decision: &Decision) -> Option<&str> {
+    match &decision.kind {
+        Some(Kind::Complete(complete)) => Some(&complete.result_json),
+        _ => None,
+    }
 }
 
 fn now() -> i64 {

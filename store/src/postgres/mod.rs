@@ -6,6 +6,7 @@ use crate::{
     Backend, RegistryError,
     sql::{
         Dialect, HistoryRow, OpenRow, Row, Statement,
+        proposals::{EntryRow, ProposalRow},
         webhooks::{AttemptRow, WebhookRow},
     },
     store::{self, Store, bind},
@@ -57,6 +58,11 @@ impl Store for Postgres {
         bind!(query, statement.binds).fetch_all(&self.pool).await.map_err(refused)
     }
 
+    async fn proposals(&self, statement: Statement) -> Result<Vec<ProposalRow>> {
+        let query = sqlx::query_as(AssertSqlSafe(statement.text));
+        bind!(query, statement.binds).fetch_all(&self.pool).await.map_err(refused)
+    }
+
     async fn schema_version(&self) -> Result<i64> {
         sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations")
             .fetch_one(&self.pool)
@@ -95,6 +101,16 @@ impl store::Transaction for Transaction {
         bind!(query, statement.binds).fetch_all(&mut *self.0).await.map_err(refused)
     }
 
+    async fn proposals(&mut self, statement: Statement) -> Result<Vec<ProposalRow>> {
+        let query = sqlx::query_as(AssertSqlSafe(statement.text));
+        bind!(query, statement.binds).fetch_all(&mut *self.0).await.map_err(refused)
+    }
+
+    async fn proposal_history(&mut self, statement: Statement) -> Result<Vec<EntryRow>> {
+        let query = sqlx::query_as(AssertSqlSafe(statement.text));
+        bind!(query, statement.binds).fetch_all(&mut *self.0).await.map_err(refused)
+    }
+
     async fn number(&mut self, statement: Statement) -> Result<i64> {
         let query = sqlx::query_scalar(AssertSqlSafe(statement.text));
         bind!(query, statement.binds).fetch_one(&mut *self.0).await.map_err(refused)
@@ -111,9 +127,16 @@ fn refused(error: sqlx::Error) -> RegistryError {
         sqlx::Error::Database(database) if database.code().is_some_and(|code| is_transient(&code)) => {
             RegistryError::Unavailable(database.message().to_owned())
         }
+        // Another transaction was faster, where no row could be locked: the next attempt sees what it did.
+        sqlx::Error::Database(database) if database.constraint().is_some_and(|name| RACED.contains(&name)) => {
+            RegistryError::Unavailable(database.message().to_owned())
+        }
         _ => RegistryError::from_sqlx(error),
     }
 }
+
+// The unique indexes on proposals that are looked into first, and may change right after.
+const RACED: [&str; 2] = ["proposals_media_buy", "proposals_changing"];
 
 // https://www.postgresql.org/docs/current/errcodes-appendix.html
 fn is_transient(code: &str) -> bool {

@@ -1,6 +1,6 @@
 //! The journal: what was decided, and what followed from it.
 
-use super::{Request, Step, request::End};
+use super::{Request, Step, purchase, request::End};
 use handoff_proto::{
     v1::{AdcpError, Completion, Decision, Standing, completion::Outcome, decision::Kind, decision::Void},
     wire::TaskStatus,
@@ -25,7 +25,8 @@ pub(crate) fn standing(request: &Request) -> Standing {
 
 /// Records the first decision, and what follows from it.
 pub(crate) fn record(request: &mut Request, decision: Kind, step: &mut Step) -> Standing {
-    if request.journal.is_none() && !request.claim_is_gone() && !request.is_terminal() {
+    if request.may_be_decided() {
+        let decision = purchase::admit_decision(request, decision, step);
         request.decide(decision.clone(), step);
         step.log(request, "decided").detail_json = json!({"decision": name(&decision)}).to_string();
         match decision {

@@ -1,6 +1,6 @@
 //! How a task goes on and ends.
 
-use super::{Request, Step, request::End};
+use super::{Request, Step, purchase, request::End};
 use crate::ObservedStage;
 use handoff_proto::{
     v1::{AdcpError, Completion, Settlement, decision::Kind},
@@ -23,6 +23,7 @@ pub(crate) fn progress(request: &mut Request, progress_json: String, step: &mut 
 /// Records the first end of a task; says which end is recorded.
 pub(crate) fn settle(request: &mut Request, completion: &Completion, step: &mut Step) -> Option<Settlement> {
     if let Some(end) = End::of(completion) {
+        let end = purchase::admit_end(request, completion.outcome.as_ref(), end, step);
         end_task(request, end, step);
     }
     request.settlement()

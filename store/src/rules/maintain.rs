@@ -95,6 +95,7 @@ pub(crate) fn purge(request: &mut Request, step: &mut Step) -> bool {
         completed_at: request.completed_at,
         version: request.version,
         lease: None,
+        proposal: None,
     };
     step.forgets = true;
     step.log(request, "purged");

@@ -4,6 +4,7 @@
 //! Invariants (`reference/model/verb_life.py` has what breaks without them):
 //! - A journal that holds anything is never written again; a task that ended stays as it ended.
 //! - A recorded answer never changes.
+//! - The proposal that a request names is consumed or released by the transaction that ends the request.
 //! - Only a claim in flight or answered belongs to its task; any other closes the journal to it.
 
 pub(crate) mod claim;
@@ -11,6 +12,8 @@ pub(crate) mod decide;
 pub(crate) mod direct;
 pub(crate) mod finish;
 pub(crate) mod maintain;
+pub(crate) mod proposals;
+pub(crate) mod purchase;
 mod request;
 
 pub(crate) use request::{ClaimState, Request};
@@ -27,6 +30,7 @@ pub(crate) struct Step {
     pub(crate) entries: Vec<Entry>,
     /// The history so far is to be deleted.
     pub(crate) forgets: bool,
+    pub(crate) ledger: purchase::Ledger,
 }
 
 /// A line of history about to be appended.
@@ -61,7 +65,7 @@ impl Entry {
 
 impl Step {
     pub(crate) fn new(now: i64, replay_ttl: i64) -> Self {
-        Self { now, replay_ttl, entries: Vec::new(), forgets: false }
+        Self { now, replay_ttl, entries: Vec::new(), forgets: false, ledger: purchase::Ledger::default() }
     }
 
     /// When a claim ends whose end is recorded now.

@@ -1,7 +1,7 @@
 //! A request as the registry holds it, and the transitions that the rules are made of.
 
 use super::Step;
-use crate::{Answer, Lease, NewClaim, ObservedStage};
+use crate::{Answer, Lease, NewClaim, ObservedStage, ProposalUse};
 use handoff_proto::{
     v1::{AdcpError, Decision, Settlement, TaskRef, decision::Kind, decision::Void},
     wire::{self, TaskStatus},
@@ -72,6 +72,8 @@ pub(crate) struct Request {
     pub(crate) version: i64,
     /// Its handler is called outside any workflow.
     pub(crate) lease: Option<Lease>,
+    /// The proposal that it buys.
+    pub(crate) proposal: Option<ProposalUse>,
 }
 
 impl Request {
@@ -102,6 +104,7 @@ impl Request {
             completed_at: None,
             version: 1,
             lease: None,
+            proposal: claim.proposal.clone(),
         };
         step.log(&request, "claimed");
         request
@@ -125,6 +128,20 @@ impl Request {
     /// The claim was taken away from this task.
     pub(crate) fn claim_is_gone(&self) -> bool {
         !matches!(self.claim, ClaimState::InFlight | ClaimState::Answered)
+    }
+
+    /// Nothing is decided, and something may be.
+    pub(crate) fn may_be_decided(&self) -> bool {
+        self.journal.is_none() && !self.claim_is_gone() && !self.is_terminal()
+    }
+
+    /// The result of a request that ended well.
+    pub(crate) fn success(&self) -> Option<&str> {
+        match (self.status, &self.journal) {
+            (Some(TaskStatus::Completed), _) => self.result_json.as_deref(),
+            (None, Some(Kind::Complete(complete))) => Some(&complete.result_json),
+            _ => None,
+        }
     }
 
     /// A webhook may still be sent: somebody was told `submitted`, or will be.
@@ -249,6 +266,17 @@ impl End {
     /// `None` for a completion without an outcome.
     pub(super) fn of(completion: &handoff_proto::v1::Completion) -> Option<Self> {
         Some(Self { status: completion.status()?, settlement: completion.to_settlement()? })
+    }
+
+    /// The same decision, but a failure.
+    pub(super) fn failing(self, error: &AdcpError) -> Self {
+        let settlement = Settlement {
+            status: TaskStatus::Failed.to_string(),
+            result_json: String::new(),
+            error: Some(error.clone()),
+            ..self.settlement
+        };
+        Self { status: TaskStatus::Failed, settlement }
     }
 
     pub(super) fn failed(error: &AdcpError, actor: &str, reason: &str) -> Self {

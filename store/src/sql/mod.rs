@@ -6,6 +6,7 @@
 pub(crate) mod cursor;
 mod keys;
 pub(crate) mod list;
+pub(crate) mod proposals;
 pub(crate) mod requests;
 mod row;
 pub(crate) mod webhooks;

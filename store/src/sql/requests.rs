@@ -7,11 +7,11 @@ use crate::{
 };
 use handoff_proto::v1::TaskRef;
 
-/// The columns of `requests` that rules read and write, in the order of [`values`] but for the last.
+/// The columns of `requests` that rules read and write, in the order of [`values`] but for the last two.
 pub(crate) const COLUMNS: &str = "task_id, scope, principal, verb, protocol, idempotency_key, request_hash, \
      context_json, has_webhook, claim_state, answer_status, answer_json, answered_at, expires_at, decision, decided_at, \
      task_status, visible, progress_json, result_json, error_json, decision_id, actor, reason, created_at, updated_at, \
-     completed_at, version, lease_until, rerunnable";
+     completed_at, version, lease_until, rerunnable, proposal_json";
 
 /// The same, with the bodies left out: whether there is a decision is all that is left of it.
 pub(crate) const OUTLINE: &str = "task_id, scope, principal, verb, protocol, idempotency_key, request_hash, \
@@ -19,20 +19,21 @@ pub(crate) const OUTLINE: &str = "task_id, scope, principal, verb, protocol, ide
      answered_at, expires_at, CASE WHEN decision IS NULL THEN NULL ELSE '{\"void\":{}}' END AS decision, decided_at, \
      task_status, visible, CAST(NULL AS TEXT) AS progress_json, CAST(NULL AS TEXT) AS result_json, \
      CAST(NULL AS TEXT) AS error_json, decision_id, CAST(NULL AS TEXT) AS actor, CAST(NULL AS TEXT) AS reason, \
-     created_at, updated_at, completed_at, version, lease_until, rerunnable";
+     created_at, updated_at, completed_at, version, lease_until, rerunnable, CAST(NULL AS TEXT) AS proposal_json";
 
 /// The outline with the context.
 pub(crate) const CONTEXT: &str = "task_id, scope, principal, verb, protocol, idempotency_key, request_hash, \
      context_json, has_webhook, claim_state, answer_status, CAST(NULL AS TEXT) AS answer_json, answered_at, expires_at, \
      CAST(NULL AS TEXT) AS decision, decided_at, task_status, visible, CAST(NULL AS TEXT) AS progress_json, \
      CAST(NULL AS TEXT) AS result_json, CAST(NULL AS TEXT) AS error_json, decision_id, CAST(NULL AS TEXT) AS actor, \
-     CAST(NULL AS TEXT) AS reason, created_at, updated_at, completed_at, version, lease_until, rerunnable";
+     CAST(NULL AS TEXT) AS reason, created_at, updated_at, completed_at, version, lease_until, rerunnable, \
+     CAST(NULL AS TEXT) AS proposal_json";
 
 /// The column that only webhooks' delivery reads.
 pub(crate) const WEBHOOK: &str = "webhook_json";
 
 /// The columns that hold what somebody sent, returned or wrote.
-pub(crate) const SEALED: [&str; 9] = [
+pub(crate) const SEALED: [&str; 10] = [
     "context_json",
     "answer_json",
     "decision",
@@ -42,6 +43,7 @@ pub(crate) const SEALED: [&str; 9] = [
     "actor",
     "reason",
     WEBHOOK,
+    "proposal_json",
 ];
 
 /// The columns of the history that hold such, and what they are called as a [`crate::Place`].
@@ -346,6 +348,7 @@ fn values(request: &Request, messages: Messages) -> Result<Vec<Bind>, RegistryEr
     let decision = decision.map(|decision| json(serde_json::to_string(&decision))).transpose()?;
     let error = request.error.as_ref().filter(|_| messages.error);
     let error = error.map(|error| json(serde_json::to_string(error))).transpose()?;
+    let proposal = request.proposal.as_ref().map(|proposal| json(serde_json::to_string(proposal))).transpose()?;
     let answer = request.answer.as_ref();
     Ok(vec![
         (&request.task.task_id).into(),
@@ -378,6 +381,7 @@ fn values(request: &Request, messages: Messages) -> Result<Vec<Bind>, RegistryEr
         request.version.into(),
         request.lease.map(|lease| lease.until).into(),
         request.lease.is_some_and(|lease| lease.rerunnable).into(),
+        proposal.into(),
         request.stage().is_some().into(),
         Arm::of(request).as_str().into(),
     ])

@@ -44,6 +44,7 @@ pub(crate) struct Row {
     pub(super) version: i64,
     pub(super) lease_until: Option<i64>,
     pub(super) rerunnable: bool,
+    pub(super) proposal_json: Option<String>,
     // Only read where it is asked for.
     #[sqlx(default)]
     pub(super) webhook_json: Option<String>,
@@ -51,7 +52,7 @@ pub(crate) struct Row {
 
 impl Row {
     /// The columns that may be sealed.
-    pub(crate) fn bodies(&mut self) -> [(&'static str, &mut Option<String>); 9] {
+    pub(crate) fn bodies(&mut self) -> [(&'static str, &mut Option<String>); 10] {
         [
             ("context_json", &mut self.context_json),
             ("answer_json", &mut self.answer_json),
@@ -62,6 +63,7 @@ impl Row {
             ("actor", &mut self.actor),
             ("reason", &mut self.reason),
             (WEBHOOK, &mut self.webhook_json),
+            ("proposal_json", &mut self.proposal_json),
         ]
     }
 
@@ -138,6 +140,7 @@ impl TryFrom<Row> for Request {
             claim: ClaimState::parse(&row.claim_state).ok_or_else(|| corrupt("claim_state", &row.task_id))?,
             answer: row.answer_status.zip(row.answer_json).map(|(status, body_json)| Answer { status, body_json }),
             error: json(&row.error_json, "error", &row.task_id)?,
+            proposal: json(&row.proposal_json, "proposal", &row.task_id)?,
             journal,
             status,
             protocol: row.protocol,

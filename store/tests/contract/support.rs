@@ -99,6 +99,7 @@ pub(crate) fn claim_of(task: &TaskRef, key: Option<&str>) -> NewClaim {
         request_hash: "hash".into(),
         context_json: Some(r#"{"trace":"t-1"}"#.into()),
         webhook: None,
+        proposal: None,
     }
 }
 

@@ -3,12 +3,13 @@
 use super::{Calls, calls::die};
 use handoff_proto::{
     v1::{AdcpError, Completion, Decision, HistoryEntry, Progress, Settlement, Standing, TaskRecord, TaskRef},
-    wire::ListTasksRequest,
+    wire::{Bought, ListTasksRequest, OfferedProposal},
 };
 use handoff_store::{
-    Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Observation, OpenTasks, Reconciled, Registry,
-    RegistryError, Resealed, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord,
-    WebhookState,
+    Candidate, Claim, ClaimView, DirectView, Health, KeptProposals, Lease, NewClaim, Observation, OpenTasks, Proposal,
+    ProposalCause, ProposalEntry, ProposalFilter, ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled,
+    Registry, RegistryError, Resealed, Ruled, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery,
+    WebhookFilter, WebhookRecord, WebhookState,
 };
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -111,6 +112,10 @@ impl Registry for FaultyRegistry {
 
     async fn standing(&self, task: &TaskRef) -> Result<Standing> {
         self.around("standing", self.inner.standing(task)).await
+    }
+
+    async fn begin(&self, task: &TaskRef) -> Result<Standing> {
+        self.around("begin", self.inner.begin(task)).await
     }
 
     async fn record_decision(&self, task: &TaskRef, decision: &Decision) -> Result<Standing> {
@@ -217,5 +222,81 @@ impl Registry for FaultyRegistry {
 
     async fn close(&self) {
         self.inner.close().await;
+    }
+}
+
+#[async_trait::async_trait]
+impl ProposalStore for FaultyRegistry {
+    async fn put_draft(&self, proposal: &ProposalRef, offer: &OfferedProposal, cause: &ProposalCause) -> Result<Ruled> {
+        self.around("put_draft", self.inner.put_draft(proposal, offer, cause)).await
+    }
+
+    async fn commit_proposal(
+        &self,
+        proposal: &ProposalRef,
+        offer: &OfferedProposal,
+        cause: &ProposalCause,
+    ) -> Result<Ruled> {
+        self.around("commit_proposal", self.inner.commit_proposal(proposal, offer, cause)).await
+    }
+
+    async fn get_proposal(&self, proposal: &ProposalRef) -> Result<Option<ProposalRecord>> {
+        self.around("get_proposal", self.inner.get_proposal(proposal)).await
+    }
+
+    async fn get_by_media_buy_id(
+        &self,
+        scope: &str,
+        principal: &str,
+        media_buy_id: &str,
+    ) -> Result<Option<ProposalRecord>> {
+        self.around("get_by_media_buy_id", self.inner.get_by_media_buy_id(scope, principal, media_buy_id)).await
+    }
+
+    async fn try_reserve(&self, task: &TaskRef, proposal: &ProposalUse) -> Result<Ruled> {
+        self.around("try_reserve", self.inner.try_reserve(task, proposal)).await
+    }
+
+    async fn finalize_proposal(
+        &self,
+        proposal: &ProposalRef,
+        task_id: &str,
+        bought: &Bought,
+        cause: &ProposalCause,
+    ) -> Result<Ruled> {
+        self.around("finalize_proposal", self.inner.finalize_proposal(proposal, task_id, bought, cause)).await
+    }
+
+    async fn release_proposal(
+        &self,
+        proposal: &ProposalRef,
+        task_id: &str,
+        cause: &ProposalCause,
+    ) -> Result<Option<Proposal>> {
+        self.around("release_proposal", self.inner.release_proposal(proposal, task_id, cause)).await
+    }
+
+    async fn decline_proposal(&self, proposal: &ProposalRef, cause: &ProposalCause) -> Result<Ruled> {
+        self.around("decline_proposal", self.inner.decline_proposal(proposal, cause)).await
+    }
+
+    async fn discard_proposal(&self, proposal: &ProposalRef) -> Result<bool> {
+        self.around("discard_proposal", self.inner.discard_proposal(proposal)).await
+    }
+
+    async fn keep_proposals(&self, task: &TaskRef, result_json: &str) -> Result<KeptProposals> {
+        self.around("keep_proposals", self.inner.keep_proposals(task, result_json)).await
+    }
+
+    async fn list_proposals(&self, filter: &ProposalFilter, limit: u32) -> Result<Vec<Proposal>> {
+        self.around("list_proposals", self.inner.list_proposals(filter, limit)).await
+    }
+
+    async fn proposal_history(&self, proposal: &ProposalRef) -> Result<Option<Vec<ProposalEntry>>> {
+        self.around("proposal_history", self.inner.proposal_history(proposal)).await
+    }
+
+    async fn sweep_proposals(&self, bounds: &SweepBounds, limit: u32) -> Result<Swept> {
+        self.around("sweep_proposals", self.inner.sweep_proposals(bounds, limit)).await
     }
 }

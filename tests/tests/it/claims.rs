@@ -432,5 +432,6 @@ fn claim_of(verb: &str, request: &Value) -> NewClaim {
         request_hash: wire_json::request_hash(request).unwrap(),
         context_json: None,
         webhook: None,
+        proposal: None,
     }
 }

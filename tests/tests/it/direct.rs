@@ -165,6 +165,7 @@ on_both_databases! {
             request_hash: "h".into(),
             context_json: None,
             webhook: None,
+            proposal: None,
         };
         let lease = handoff_store::Lease { until: i64::MAX, rerunnable: true };
         handoff.registry().claim_directly(&claim, &lease).await.unwrap();

@@ -179,6 +179,7 @@ async fn a_long_round_goes_on_in_new_runs() {
             request_hash: String::new(),
             context_json: None,
             webhook: None,
+            proposal: None,
         };
         assert_eq!(world.registry.claim(&claim).await.unwrap(), Claim::New);
     }

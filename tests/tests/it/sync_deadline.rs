@@ -97,6 +97,7 @@ on_both_databases! {
             request_hash: "h".into(),
             context_json: None,
             webhook: None,
+            proposal: None,
         };
         assert!(matches!(world.handoff.registry().claim(&claim).await.unwrap(), Claim::New));
         let input = TaskInput {

@@ -105,6 +105,7 @@ impl Bench {
             request_hash: String::new(),
             context_json: Some(r#"{"n":1}"#.into()),
             webhook: Some(Webhook { config_json: config.to_string(), has_secret: false }),
+            proposal: None,
         };
         let registry = &self.activities.registry;
         registry.claim(&claim).await.unwrap();

@@ -93,6 +93,7 @@ impl<'a> Replay<'a> {
             request_hash: "0".repeat(64),
             context_json: None,
             webhook: Some(Webhook { config_json: "{}".into(), has_secret: false }),
+            proposal: None,
         };
         said(self.registry().claim(&claim).await)
     }
