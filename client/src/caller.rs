@@ -9,6 +9,9 @@ pub struct Caller {
     pub scope: String,
     /// The authenticated agent.
     pub principal: String,
+    /// The scope that the request would have without its account, if it names a brand: a proposal that was offered there may be
+    /// bought for the account.
+    pub brand_scope: Option<String>,
     /// The account is a sandbox.
     pub sandbox: bool,
     /// Ties the logs of this call together, if they are to be tied to others.
@@ -18,13 +21,26 @@ pub struct Caller {
 impl Caller {
     /// A caller outside the sandbox.
     pub fn new(scope: impl Into<String>, principal: impl Into<String>) -> Self {
-        Self { scope: scope.into(), principal: principal.into(), sandbox: false, correlation_id: None }
+        Self {
+            scope: scope.into(),
+            principal: principal.into(),
+            brand_scope: None,
+            sandbox: false,
+            correlation_id: None,
+        }
     }
 
     /// The same caller in a sandbox account, or not.
     #[must_use]
     pub fn sandbox(mut self, sandbox: bool) -> Self {
         self.sandbox = sandbox;
+        self
+    }
+
+    /// The same caller, who may also buy what was offered in this scope.
+    #[must_use]
+    pub fn of_brand(mut self, scope: Option<String>) -> Self {
+        self.brand_scope = scope;
         self
     }
 

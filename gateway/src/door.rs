@@ -110,6 +110,17 @@ impl Door {
         Ok(resolved)
     }
 
+    /// Whose request it is, if it is about proposals and names no account: theirs.
+    pub(crate) async fn resolve_offered(&self, asked: &Asked) -> Result<Option<Resolved>, CallError> {
+        let registry = self.handoff.registry();
+        let (principal, tool) = (&asked.call.principal, asked.call.tool.as_str());
+        let resolved = account::resolve_offered(&**registry, &*self.accounts, principal, tool, &asked.request).await?;
+        Ok(resolved.map(|Resolved { caller, has_account }| Resolved {
+            caller: caller.correlated(&asked.call.correlation_id),
+            has_account,
+        }))
+    }
+
     /// The refusal of an agent that asks too often.
     pub(crate) fn rate_limited(&self, principal: &Principal) -> Option<AdcpError> {
         let seconds = self.limiter.check(principal)?;

@@ -23,7 +23,7 @@ mod tools;
 mod version;
 
 pub use account::{
-    Account, AccountRef, AccountResolver, AccountsFileError, AnyAccount, ConfiguredAccounts, NaturalKey,
+    Account, AccountRef, AccountResolver, AccountsFileError, AnyAccount, Brand, ConfiguredAccounts, NaturalKey,
 };
 pub use auth::{ADCP_AUTH, ApiKeyAuthenticator, AuthError, Authenticator, Principal, presented_key};
 pub use contract::Contract;

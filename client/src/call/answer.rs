@@ -54,7 +54,7 @@ impl CallError {
     }
 
     /// What the registry's error means to a caller.
-    pub(crate) fn registry(error: RegistryError) -> Self {
+    pub fn registry(error: RegistryError) -> Self {
         match error {
             RegistryError::Unavailable(reason) => {
                 tracing::warn!(reason, "the registry is unavailable");

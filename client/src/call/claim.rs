@@ -37,7 +37,7 @@ impl Handoff {
             request_hash: request.hash.clone(),
             context_json: request.context().map(ToString::to_string),
             webhook: request.webhook.clone(),
-            proposal: None,
+            proposal: request.proposal.clone(),
         };
         let limit = self.config().new_keys.as_ref().filter(|_| request.idempotency_key.is_some());
         if let Some(limit) = limit {

@@ -5,6 +5,7 @@ mod claim;
 mod direct;
 mod new_keys;
 mod promote;
+mod proposals;
 mod request;
 mod secrets;
 mod start;
@@ -37,7 +38,8 @@ impl Handoff {
     /// the same call is answered the same, and a call whose answer was lost attaches to the run that it started.
     pub async fn call(&self, caller: &Caller, verb: &str, request_text: &[u8]) -> Result<Answer, CallError> {
         caller.check()?;
-        let request = Request::read(verb, request_text, self.config().sync_deadline)?;
+        let mut request = Request::read(verb, request_text, self.config().sync_deadline)?;
+        request.proposal = proposals::bought(&request.tool, &request.body, caller.brand_scope.as_deref())?;
         self.check_secrets(&request)?;
         // Before anything is claimed: the run could not be started.
         if self.temporal().is_err() {

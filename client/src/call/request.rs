@@ -9,7 +9,7 @@ use handoff_proto::{
     verbs::{self, IdempotencyKey, Verb},
     wire::{self, AdcpError},
 };
-use handoff_store::Webhook;
+use handoff_store::{ProposalUse, Webhook};
 use serde_json::Value;
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -26,6 +26,8 @@ pub(super) struct Request<'a> {
     pub(super) body: Value,
     /// The webhook that it registers.
     pub(super) webhook: Option<Webhook>,
+    /// The proposal that it buys.
+    pub(super) proposal: Option<ProposalUse>,
     pub(super) idempotency_key: Option<String>,
     pub(super) hash: String,
     /// How long to wait before `submitted` may be said.
@@ -84,6 +86,7 @@ impl<'a> Request<'a> {
             text: text.into(),
             body,
             webhook: None,
+            proposal: None,
             idempotency_key: None,
             hash,
             sync_deadline,

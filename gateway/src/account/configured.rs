@@ -1,6 +1,6 @@
 //! Accounts from a file.
 
-use super::{Account, AccountRef, AccountResolver};
+use super::{Account, AccountRef, AccountResolver, Brand};
 use crate::Principal;
 use async_trait::async_trait;
 use handoff_proto::wire::AdcpError;
@@ -106,7 +106,8 @@ impl Entry {
     }
 
     fn account(&self) -> Account {
-        Account { id: self.id.clone(), sandbox: self.sandbox }
+        let brand = self.brand.as_ref().map(|domain| Brand::new(domain, None));
+        Account { id: self.id.clone(), sandbox: self.sandbox, brand }
     }
 }
 

@@ -1,12 +1,14 @@
 //! On whose account a request is: the seller's accounts, and scopes for requests without one.
 
 mod configured;
+mod offered;
 mod reference;
 mod scope;
 
 pub use configured::{AccountsFileError, ConfiguredAccounts};
-pub use reference::{AccountRef, NaturalKey};
+pub use reference::{AccountRef, Brand, NaturalKey};
 
+pub(crate) use offered::resolve_offered;
 pub(crate) use scope::{NOBODY, Resolved, is_derived, required_error, resolve, scope_of_poll};
 
 use crate::Principal;
@@ -20,6 +22,9 @@ pub struct Account {
     pub id: String,
     /// A sandbox: nothing real may happen.
     pub sandbox: bool,
+    /// Whose advertising it is for, if that is always the same: what was offered to this brand without an account may be bought
+    /// for this one.
+    pub brand: Option<Brand>,
 }
 
 /// Says which account a request is for, and whether its agent may use it.
@@ -42,10 +47,11 @@ pub struct AnyAccount;
 impl AccountResolver for AnyAccount {
     async fn resolve(&self, _: &Principal, reference: &AccountRef) -> Result<Option<Account>, AdcpError> {
         Ok(Some(match reference {
-            AccountRef::Id(id) => Account { id: id.clone(), sandbox: id.starts_with(SANDBOX_PREFIX) },
+            AccountRef::Id(id) => Account { id: id.clone(), sandbox: id.starts_with(SANDBOX_PREFIX), brand: None },
             AccountRef::Natural(key) => Account {
                 id: format!("{}{}", if key.sandbox { SANDBOX_PREFIX } else { "" }, key.to_id()),
                 sandbox: key.sandbox,
+                brand: Some(key.brand()),
             },
         }))
     }
@@ -71,8 +77,8 @@ mod tests {
         let account = AnyAccount.resolve(&agent, &reference(key)).await.unwrap().unwrap();
         assert!(account.sandbox);
         let again = AnyAccount.resolve(&agent, &reference(json!({"account_id": account.id}))).await.unwrap();
-        assert_eq!(again, Some(account));
+        assert_eq!(again, Some(Account { brand: None, ..account }));
         let live = AnyAccount.resolve(&agent, &reference(json!({"account_id": "acct"}))).await.unwrap().unwrap();
-        assert_eq!(live, Account { id: "acct".into(), sandbox: false });
+        assert_eq!(live, Account { id: "acct".into(), sandbox: false, brand: None });
     }
 }

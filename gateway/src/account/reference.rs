@@ -32,6 +32,15 @@ pub struct NaturalKey {
     pub sandbox: bool,
 }
 
+/// An advertiser's brand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brand {
+    /// The advertiser's domain, in lower case.
+    pub domain: String,
+    /// Which brand of that domain.
+    pub brand_id: Option<String>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ById {
@@ -41,7 +50,7 @@ struct ById {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ByKey {
-    brand: Brand,
+    brand: BrandKey,
     operator: String,
     operator_unit: Option<Unit>,
     currency: Option<String>,
@@ -51,7 +60,7 @@ struct ByKey {
 }
 
 #[derive(Deserialize)]
-struct Brand {
+struct BrandKey {
     domain: String,
     brand_id: Option<String>,
 }
@@ -88,7 +97,25 @@ impl AccountRef {
     }
 }
 
+impl Brand {
+    /// Domains are the same in whatever case.
+    pub fn new(domain: &str, brand_id: Option<String>) -> Self {
+        Self { domain: domain.to_ascii_lowercase(), brand_id }
+    }
+
+    /// Reads a reference to one (schema core/brand-ref.json).
+    pub(crate) fn read(value: &Value) -> Option<Self> {
+        let text = |name| value.get(name).and_then(Value::as_str);
+        Some(Self::new(text("domain")?, text("brand_id").map(ToOwned::to_owned)))
+    }
+}
+
 impl NaturalKey {
+    /// Its brand.
+    pub fn brand(&self) -> Brand {
+        Brand::new(&self.brand, self.brand_id.clone())
+    }
+
     /// A name that is different for every key, apart from `sandbox`; readable where the key is simple.
     pub fn to_id(&self) -> String {
         let rest = [&self.brand_id, &self.operator_unit, &self.currency, &self.timezone];

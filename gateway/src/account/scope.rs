@@ -1,6 +1,6 @@
 //! The scope of a request: its account, or one derived from agent and brand where the protocol needs none.
 
-use super::{Account, AccountRef, AccountResolver};
+use super::{Account, AccountRef, AccountResolver, Brand};
 use crate::Principal;
 use handoff_client::Caller;
 use handoff_proto::{json, wire::AdcpError};
@@ -37,11 +37,17 @@ pub(crate) async fn resolve(
     };
     let resolved = match account {
         Some(account) if is_derived(&account.id) => return Err(not_found()),
-        Some(Account { id, sandbox }) => {
-            Resolved { caller: Caller::new(id, &principal.name).sandbox(sandbox), has_account: true }
+        Some(Account { id, sandbox, brand }) => {
+            let brand = brand_of(request).or(brand);
+            let brand_scope = brand.map(|brand| derived(principal, Some(&brand)));
+            let caller = Caller::new(id, &principal.name).sandbox(sandbox).of_brand(brand_scope);
+            Resolved { caller, has_account: true }
         }
         None if required => return Err(required_error()),
-        None => Resolved { caller: Caller::new(derived(principal, request), &principal.name), has_account: false },
+        None => {
+            let scope = derived(principal, brand_of(request).as_ref());
+            Resolved { caller: Caller::new(scope, &principal.name), has_account: false }
+        }
     };
     resolved.caller.check()?;
     Ok(resolved)
@@ -64,7 +70,7 @@ pub(crate) async fn scope_of_poll(
     Ok(account)
 }
 
-fn named(request: &Value) -> Option<&Value> {
+pub(super) fn named(request: &Value) -> Option<&Value> {
     request.get("account").filter(|account| !account.is_null())
 }
 
@@ -76,9 +82,12 @@ async fn find(
     accounts.resolve(principal, &AccountRef::read(reference)?).await
 }
 
-fn derived(principal: &Principal, request: &Value) -> String {
-    let brand = request.get("brand").unwrap_or(&Value::Null);
-    let brand = json!([brand.get("domain"), brand.get("brand_id")]);
+fn brand_of(request: &Value) -> Option<Brand> {
+    request.get("brand").and_then(Brand::read)
+}
+
+fn derived(principal: &Principal, brand: Option<&Brand>) -> String {
+    let brand = json!([brand.map(|brand| &brand.domain), brand.and_then(|brand| brand.brand_id.as_ref())]);
     let digest = json::digest(&json!([principal.name, brand])).unwrap_or_default();
     format!("{DERIVED}{}", &digest[..digest.len().min(32)])
 }
@@ -108,7 +117,7 @@ mod tests {
         };
         let brand = |domain: &str| json!({"brand": {"domain": domain}});
         let one = scope("a", brand("x")).await.unwrap();
-        assert_eq!(scope("a", brand("x")).await.unwrap(), one);
+        assert_eq!(scope("a", brand("X")).await.unwrap(), one);
         for (agent, request) in [("b", brand("x")), ("a", brand("y")), ("a", json!({}))] {
             assert_ne!(scope(agent, request).await.unwrap(), one);
         }
@@ -117,6 +126,15 @@ mod tests {
         let (agent, request) = (Principal::new("a"), json!({"account": {"account_id": one}}));
         let forged = resolve(&crate::AnyAccount, &agent, &request, true).await.unwrap_err();
         assert_eq!(forged.code, "ACCOUNT_NOT_FOUND");
+        let agent = Principal::new("a");
+        for (request, brand_scope) in [
+            (json!({"account": {"account_id": "acct"}, "brand": {"domain": "x"}}), Some(&one)),
+            (json!({"account": {"brand": {"domain": "x"}, "operator": "o"}}), Some(&one)),
+            (json!({"account": {"account_id": "acct"}}), None),
+        ] {
+            let resolved = resolve(&crate::AnyAccount, &agent, &request, true).await.unwrap();
+            assert_eq!(resolved.caller.brand_scope.as_ref(), brand_scope, "{request}");
+        }
         let required = resolve(&accounts, &Principal::new("a"), &json!({}), true).await.unwrap_err();
         assert_eq!(required.code, "ACCOUNT_REQUIRED");
     }

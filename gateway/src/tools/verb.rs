@@ -23,7 +23,10 @@ const WITHOUT_ACCOUNT: [&str; 8] = [
 /// Answers a verb's call.
 pub(crate) async fn verb(door: &Arc<Door>, asked: &Asked) -> Result<Value, CallError> {
     let verb = asked.call.tool.as_str();
-    let resolved = door.resolve(asked, !WITHOUT_ACCOUNT.contains(&verb)).await?;
+    let resolved = match door.resolve_offered(asked).await? {
+        Some(resolved) => resolved,
+        None => door.resolve(asked, !WITHOUT_ACCOUNT.contains(&verb)).await?,
+    };
     if discovery::is_discovery(verb) {
         return discovery::answer(door, asked, &resolved).await;
     }

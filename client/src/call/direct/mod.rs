@@ -15,9 +15,9 @@ use futures::FutureExt;
 use handoff_proto::{
     convert, errors, json,
     limits::MAX_RESULT_BYTES,
-    v1::{self, TaskInput, decision::Kind},
+    v1::{self, TaskInput, TaskRef, decision::Kind},
     verbs,
-    wire::AdcpError,
+    wire::{self, AdcpError},
 };
 use keyed::Time;
 use serde_json::Value;
@@ -124,7 +124,10 @@ impl Handoff {
         let budget = if request.verb.is_some() { request.sync_deadline } else { deadline - begin };
         let time = Time { begin, deadline, budget };
         match tokio::time::timeout(budget, ask(&input, handler)).await {
-            Ok(Verdict::Complete { result, .. }) => Ok(answer::completed(request, &task.task_id, result, false)),
+            Ok(Verdict::Complete { result, text }) => {
+                self.keep_offers(&task, &text).await?;
+                Ok(answer::completed(request, &task.task_id, result, false))
+            }
             Ok(Verdict::Refuse(error) | Verdict::Unknown(error)) => Err(error.into()),
             Ok(Verdict::HandOff(_)) if !request.may_be_async() => Err(errors::async_not_allowed().into()),
             Ok(Verdict::HandOff(decision)) => {
@@ -146,6 +149,14 @@ impl Handoff {
             Err(_) => answer::incomplete(request, &task.task_id, false)
                 .ok_or_else(|| unavailable("The seller did not answer in time.", RETRY_AFTER).into()),
         }
+    }
+
+    /// What is offered can be bought: it is in the ledger before the buyer is told.
+    async fn keep_offers(&self, task: &TaskRef, result: &str) -> Result<(), CallError> {
+        if wire::proposal_news(&task.verb, result) == wire::ProposalNews::default() {
+            return Ok(());
+        }
+        self.registry().keep_proposals(task, result).await.map(|_| ()).map_err(CallError::registry)
     }
 
     /// How long a caller is kept waiting.
