@@ -48,6 +48,8 @@ pub struct Config {
     pub idempotency_ttl: Duration,
     /// How long a plain tool's handler may take. See [`Config::in_flight_lease`].
     pub in_flight_max: Duration,
+    /// How long after its `expires_at` a proposal may still be bought.
+    pub proposal_grace: Duration,
     /// How many new idempotency keys an agent may bring; none: as many as it likes.
     pub new_keys: Option<Arc<NewKeysLimit>>,
     /// Whether durability and safety are required.
@@ -78,6 +80,7 @@ impl Default for Config {
             sync_deadline: Duration::from_secs(10),
             idempotency_ttl: RegistryOptions::default().replay_ttl,
             in_flight_max: Duration::from_secs(120),
+            proposal_grace: Duration::ZERO,
             new_keys: None,
             environment: Environment::Development,
             encryption: KeySource::None,
@@ -166,6 +169,7 @@ impl Config {
             cipher,
             watch: self.metrics.watch(),
             webhook_horizon: self.webhooks.horizon,
+            proposal_grace: self.proposal_grace,
             ..RegistryOptions::default()
         })
     }
@@ -180,6 +184,7 @@ impl fmt::Debug for Config {
             .field("sync_deadline", &self.sync_deadline)
             .field("idempotency_ttl", &self.idempotency_ttl)
             .field("in_flight_max", &self.in_flight_max)
+            .field("proposal_grace", &self.proposal_grace)
             .field("new_keys", &self.new_keys)
             .field("environment", &self.environment)
             .field("encryption", &self.encryption)
@@ -220,6 +225,9 @@ pub struct ConfigArgs {
     /// How long a plain tool's handler may take before it is stopped; never longer than an answer is replayed
     #[arg(long, env = "HANDOFF_IN_FLIGHT_MAX", default_value = "2m", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Behaviour")]
     in_flight_max: Duration,
+    /// How long after its `expires_at` a proposal may still be bought: clocks differ
+    #[arg(long, env = "HANDOFF_PROPOSAL_GRACE", default_value = "0s", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Behaviour")]
+    proposal_grace: Duration,
     /// In production, what is not durable or not safe is refused
     #[arg(
         long = "env",
@@ -265,6 +273,7 @@ impl From<ConfigArgs> for Config {
             sync_deadline: args.sync_deadline,
             idempotency_ttl: args.idempotency_ttl,
             in_flight_max: args.in_flight_max,
+            proposal_grace: args.proposal_grace,
             new_keys: None,
             environment: args.environment,
             encryption: KeySource::from_settings(args.encryption_keys, args.encryption_keys_file),

@@ -86,3 +86,7 @@ activity!(
     /// Deletes tombstones.
     ForgetTombstones, "forget_tombstones", v1::HousekeepingPage => v1::HousekeepingPageResult
 );
+activity!(
+    /// Deletes proposals that nobody will buy, and releases reservations whose task is gone.
+    SweepProposals, "sweep_proposals", v1::HousekeepingPage => v1::HousekeepingPageResult
+);

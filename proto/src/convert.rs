@@ -177,6 +177,8 @@ impl v1::HousekeepingSummary {
         self.purged += other.purged;
         self.kept += other.kept;
         self.forgotten += other.forgotten;
+        self.swept += other.swept;
+        self.released += other.released;
         self.errors += other.errors;
         self.problems.extend(other.problems.iter().cloned());
         if other.oldest_left.is_some() {
@@ -187,7 +189,7 @@ impl v1::HousekeepingSummary {
 
     /// Something was written.
     pub fn wrote(&self) -> bool {
-        self.settled + self.discarded + self.voided + self.purged + self.forgotten > 0
+        self.settled + self.discarded + self.voided + self.purged + self.forgotten + self.swept + self.released > 0
     }
 }
 

@@ -2,12 +2,12 @@
 
 use handoff_client::{
     Error,
-    housekeeping::{self, Housekeeper, HousekeepingSettings, PAGE, ScheduleChange},
+    housekeeping::{self, Housekeeper, HousekeepingSettings, PAGE, ScheduleChange, SweepAges},
 };
 use handoff_proto::{
-    activities::{ForgetTombstones, PurgeRequests, ReconcileRequests},
+    activities::{ForgetTombstones, PurgeRequests, ReconcileRequests, SweepProposals},
     convert::to_duration,
-    v1::{HousekeepingCursor, HousekeepingPage, HousekeepingPageResult, HousekeepingSummary},
+    v1::{HousekeepingCursor, HousekeepingPage, HousekeepingPageResult, HousekeepingSummary, ProtoDuration},
 };
 use handoff_store::RegistryError;
 use handoff_telemetry::Metrics;
@@ -18,6 +18,7 @@ use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::time::Instant;
 
+const SWEEP: &str = "sweep_proposals";
 const DEFAULT_LIMIT: u32 = 1_000;
 // An activity that takes longer hands over what is left.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -64,6 +65,23 @@ impl HousekeepingActivities {
         input: HousekeepingPage,
     ) -> Result<HousekeepingPageResult, ActivityError> {
         self.pages(&ctx, input, Step::Forget).await
+    }
+
+    #[activity(name = SweepProposals::NAME)]
+    pub(crate) async fn sweep_proposals(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: HousekeepingPage,
+    ) -> Result<HousekeepingPageResult, ActivityError> {
+        let age = |age: &Option<ProtoDuration>| {
+            age.as_ref().map(to_duration).ok_or_else(|| failure("INPUT", "an age is missing".to_owned(), true))
+        };
+        let ages = SweepAges {
+            drafts: age(&input.drafts_older_than)?,
+            ended: age(&input.older_than)?,
+            reserved: age(&input.reserved_older_than)?,
+        };
+        self.sweep(&ctx, ages).await
     }
 }
 
@@ -115,11 +133,34 @@ impl HousekeepingActivities {
             left -= limit;
             if done.next.is_none() || left == 0 || begun.elapsed() > LONGEST {
                 self.metrics.housekeeping().round(step.as_str(), true);
-                report(step, &summary, begun.elapsed());
+                report(step.as_str(), &summary, begun.elapsed());
                 return Ok(done);
             }
             if ctx.is_cancelled() {
                 return Err(ActivityError::cancelled());
+            }
+        }
+    }
+
+    /// Until nothing is left. What was swept is gone, so that the next attempt needs not know where this one was.
+    async fn sweep(&self, ctx: &ActivityContext, ages: SweepAges) -> Result<HousekeepingPageResult, ActivityError> {
+        let mut done = HousekeepingPageResult { summary: Some(HousekeepingSummary::default()), next: None };
+        let begun = Instant::now();
+        loop {
+            let page = with_heartbeats(ctx, &done, self.keeper.sweep_page(ages)).await;
+            let (page, more) = page.map_err(|error| {
+                self.metrics.housekeeping().round(SWEEP, false);
+                refused(&error)
+            })?;
+            let summary = done.summary.get_or_insert_default();
+            summary.add(&page);
+            if ctx.is_cancelled() {
+                return Err(ActivityError::cancelled());
+            }
+            if !more || begun.elapsed() > LONGEST {
+                self.metrics.housekeeping().round(SWEEP, true);
+                report(SWEEP, summary, begun.elapsed());
+                return Ok(done);
             }
         }
     }
@@ -162,13 +203,13 @@ impl HousekeepingActivities {
 }
 
 /// What one activity saw and did: the place for whoever counts.
-fn report(step: Step, summary: &HousekeepingSummary, took: Duration) {
+fn report(step: &'static str, summary: &HousekeepingSummary, took: Duration) {
     let took_ms = took.as_millis();
     let oldest_left = summary.oldest_left.as_ref().and_then(handoff_proto::convert::rfc3339).unwrap_or_default();
     macro_rules! say {
         ($level:ident) => {
             tracing::$level!(
-                ?step,
+                step,
                 took_ms,
                 examined = summary.examined,
                 settled = summary.settled,
@@ -179,6 +220,8 @@ fn report(step: Step, summary: &HousekeepingSummary, took: Duration) {
                 purged = summary.purged,
                 kept = summary.kept,
                 forgotten = summary.forgotten,
+                swept = summary.swept,
+                released = summary.released,
                 errors = summary.errors,
                 oldest_left,
                 "housekeeping"

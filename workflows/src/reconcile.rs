@@ -1,10 +1,11 @@
-//! A housekeeping round: ends requests whose run is gone, purges what has ended long ago, and deletes old tombstones.
+//! A housekeeping round: ends requests whose run is gone, purges what has ended long ago, deletes old tombstones, and sweeps
+//! proposals.
 //!
 //! Pages are activities that are tried until they succeed: a registry or a Temporal that is down makes a round wait. What
 //! can't succeed is given up, named in the result, and does not hold the steps after it.
 
 use handoff_proto::{
-    activities::{ForgetTombstones, PurgeRequests, ReconcileRequests},
+    activities::{ForgetTombstones, PurgeRequests, ReconcileRequests, SweepProposals},
     payload,
     v1::{
         HousekeepingInput, HousekeepingPage, HousekeepingPageResult, HousekeepingProgress, HousekeepingSummary,
@@ -61,7 +62,7 @@ impl Reconcile {
                 }
             }
             if progress.cursor.is_none() {
-                match after(progress.step()) {
+                match after(progress.step(), &input) {
                     Some(step) => progress.set_step(step),
                     None => return Ok(summary),
                 }
@@ -72,11 +73,13 @@ impl Reconcile {
 
 type Ctx = WorkflowContext<Reconcile>;
 
-fn after(step: Step) -> Option<Step> {
+// A round that an earlier build started knows nothing of proposals.
+fn after(step: Step, input: &HousekeepingInput) -> Option<Step> {
     match step {
         Step::Reconcile => Some(Step::Purge),
         Step::Purge => Some(Step::Forget),
-        Step::Forget => None,
+        Step::Forget => input.proposal_retention.map(|_| Step::SweepProposals),
+        Step::SweepProposals => None,
     }
 }
 
@@ -89,11 +92,20 @@ async fn page(
         older_than: *older_than,
         after: progress.cursor.clone(),
         limit: input.page_size,
+        ..Default::default()
     };
     match progress.step() {
         Step::Reconcile => call(ctx, ReconcileRequests, page(&input.reconcile_after)).await,
         Step::Purge => call(ctx, PurgeRequests, page(&input.retention)).await,
         Step::Forget => call(ctx, ForgetTombstones, page(&input.tombstone_retention)).await,
+        Step::SweepProposals => {
+            let sweep = HousekeepingPage {
+                drafts_older_than: input.draft_retention,
+                reserved_older_than: input.reconcile_after,
+                ..page(&input.proposal_retention)
+            };
+            call(ctx, SweepProposals, sweep).await
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The command line.
 
-use super::{api_key::ApiKeyCommand, buyer::BuyerCommand, webhook::WebhookCommand};
+use super::{api_key::ApiKeyCommand, buyer::BuyerCommand, proposal::ProposalCommand, webhook::WebhookCommand};
 use crate::{ConfigArgs, Viewer, config, duration};
 use chrono::{DateTime, Utc};
 use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -73,6 +73,9 @@ pub(super) enum Command {
     /// Webhooks: what arrived, what did not, and the keys that sign them
     #[command(subcommand)]
     Webhook(WebhookCommand),
+    /// Proposals: what was offered, reserved, bought
+    #[command(subcommand)]
+    Proposal(ProposalCommand),
     /// Check everything that Handoff needs, and say how to mend what is wrong
     Doctor,
     /// Print every setting: what it is now and from where, its default, what it means

@@ -16,7 +16,7 @@ pub enum Exit {
     Usage = 2,
     /// Refused: the request or decision can't be used as it is.
     Refused = 3,
-    /// No such task for this viewer.
+    /// No such task, or proposal, for this viewer.
     NotFound = 4,
     /// Another decision is recorded, or the idempotency key stands for another request.
     Conflict = 5,
@@ -30,7 +30,7 @@ impl Exit {
     /// How a refusal ends a command.
     pub(super) fn of_refusal(error: &AdcpError) -> Self {
         match (error.code.as_str(), error.recovery) {
-            ("REFERENCE_NOT_FOUND", _) => Self::NotFound,
+            ("REFERENCE_NOT_FOUND" | "PROPOSAL_NOT_FOUND", _) => Self::NotFound,
             ("IDEMPOTENCY_CONFLICT", _) => Self::Conflict,
             (_, Recovery::Transient) => Self::Unavailable,
             _ => Self::Refused,

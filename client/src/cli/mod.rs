@@ -13,6 +13,7 @@ mod explain;
 mod input;
 mod output;
 mod problem;
+mod proposal;
 mod purge;
 mod reconcile;
 mod registry;
@@ -115,6 +116,7 @@ async fn dispatch(command: Command, config: Config, line: &CommandLine, output: 
             registry::reseal(args, &Tasks::connect(&config).await?, output).await
         }
         Command::Webhook(command) => webhook::run(command, config, output).await,
+        Command::Proposal(command) => proposal::run(command, &config, output).await,
         Command::Doctor => Ok(doctor::run(&config, output).await),
         Command::Purge(args) => purge::run(args, config, output).await,
         Command::Config(args) => Ok(config::run(&args, line, output)),

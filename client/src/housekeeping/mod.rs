@@ -5,11 +5,14 @@ mod purge;
 mod reconcile;
 mod schedule;
 mod settings;
+mod sweep;
 
 pub use purge::{PurgeAction, PurgeReport, PurgedRequest};
 pub use reconcile::{ReconcileAction, ReconcileReport, ReconciledRequest};
 pub use schedule::{LastRound, ScheduleChange, ScheduleStatus, apply_schedule, schedule_status};
 pub use settings::HousekeepingSettings;
+pub use sweep::SweepAges;
+pub(crate) use sweep::sweep;
 
 use crate::{Error, Handoff, queue};
 use chrono::Utc;

@@ -18,6 +18,10 @@ pub struct HousekeepingSettings {
     pub retention: Duration,
     /// How old a tombstone must be to be deleted, counted from the purge; then its idempotency key is free again.
     pub tombstone_retention: Duration,
+    /// How long ago a proposal must have expired, been declined or, without an end of its own, last changed, to be deleted.
+    pub proposal_retention: Duration,
+    /// How long ago a draft must have last changed to be deleted.
+    pub draft_retention: Duration,
 }
 
 impl Default for HousekeepingSettings {
@@ -27,6 +31,8 @@ impl Default for HousekeepingSettings {
             reconcile_after: Duration::from_secs(300),
             retention: Duration::from_secs(30 * 86_400),
             tombstone_retention: Duration::from_secs(90 * 86_400),
+            proposal_retention: Duration::from_secs(30 * 86_400),
+            draft_retention: Duration::from_secs(30 * 86_400),
         }
     }
 }
@@ -65,6 +71,8 @@ impl HousekeepingSettings {
             tombstone_retention: Some(to_proto_duration(self.tombstone_retention)),
             page_size: 0,
             progress: None,
+            proposal_retention: Some(to_proto_duration(self.proposal_retention)),
+            draft_retention: Some(to_proto_duration(self.draft_retention)),
         }
     }
 }

@@ -52,6 +52,12 @@ pub(crate) struct WorkerArgs {
     /// How long after the purge an idempotency key stays expired before it is free again: at least the idempotency TTL
     #[arg(long, env = "HANDOFF_TOMBSTONE_RETENTION", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Housekeeping")]
     tombstone_retention: Option<Duration>,
+    /// How long ago a proposal must have expired, been declined or, without an end of its own, last changed, to be deleted
+    #[arg(long, env = "HANDOFF_PROPOSAL_RETENTION", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Housekeeping")]
+    proposal_retention: Option<Duration>,
+    /// How long ago a draft of a proposal must have last changed to be deleted
+    #[arg(long, env = "HANDOFF_DRAFT_RETENTION", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Housekeeping")]
+    draft_retention: Option<Duration>,
     /// Where to serve /metrics, such as 127.0.0.1:9464; off unless given, but `dev` takes a free port of 127.0.0.1. It needs no
     /// login: give it no address that others reach
     #[arg(long, env = "HANDOFF_METRICS_ADDRESS", value_name = "IP:PORT", global = true, help_heading = "Telemetry")]
@@ -106,6 +112,8 @@ impl WorkerArgs {
             ("reconcile_after", exact(settings.housekeeping.reconcile_after)),
             ("retention", exact(settings.housekeeping.retention)),
             ("tombstone_retention", exact(settings.housekeeping.tombstone_retention)),
+            ("proposal_retention", exact(settings.housekeeping.proposal_retention)),
+            ("draft_retention", exact(settings.housekeeping.draft_retention)),
         ]
         .into_iter()
         .filter_map(|(id, default)| Some((id, default?)))
@@ -140,6 +148,8 @@ impl WorkerArgs {
         housekeeping.reconcile_after = self.reconcile_after.unwrap_or(housekeeping.reconcile_after);
         housekeeping.retention = self.retention.unwrap_or(housekeeping.retention);
         housekeeping.tombstone_retention = self.tombstone_retention.unwrap_or(housekeeping.tombstone_retention);
+        housekeeping.proposal_retention = self.proposal_retention.unwrap_or(housekeeping.proposal_retention);
+        housekeeping.draft_retention = self.draft_retention.unwrap_or(housekeeping.draft_retention);
         housekeeping.check(config.idempotency_ttl)?;
         if settings.timeouts.quick > Duration::from_secs(3) {
             bail!("HANDOFF_QUICK_TIMEOUT is {}, but must be at most 3s", duration::format(settings.timeouts.quick));
