@@ -3,6 +3,7 @@
 
 #[path = "../tests/contract/database.rs"]
 mod database;
+mod proposals;
 
 use crate::{
     Candidate, RegistryOptions, Viewer, WebhookAttempt, WebhookFilter, WebhookState,

@@ -164,11 +164,7 @@ impl<S: Store> ProposalStore for Engine<S> {
         let Some(found) = self.locate(&mut transaction, proposal).await? else {
             return Ok(Err(Refusal::NotFound.error("")));
         };
-        let meant = bought.media_buy_id.as_ref().or(found.base_media_buy_id.as_ref());
-        let done = found.state == crate::ProposalState::Consumed
-            && found.held_by.as_deref() == Some(task_id)
-            && found.media_buy_id.as_ref() == meant;
-        if done {
+        if found.is_bought_by(task_id, bought) {
             return Ok(Ok(found));
         }
         let scope = found.buyer_scope.as_ref().unwrap_or(&found.key.scope);

@@ -46,6 +46,14 @@ impl Proposal {
         self.state == ProposalState::Consuming && self.held_by.as_deref() == Some(task_id)
     }
 
+    /// Consumed by this task, with this.
+    pub(crate) fn is_bought_by(&self, task_id: &str, bought: &Bought) -> bool {
+        let meant = bought.media_buy_id.as_ref().or(self.base_media_buy_id.as_ref());
+        self.state == ProposalState::Consumed
+            && self.held_by.as_deref() == Some(task_id)
+            && self.media_buy_id.as_ref() == meant
+    }
+
     fn becoming(&self, state: ProposalState, event: &'static str, now: i64) -> Change {
         let mut after = Self { state, version: self.version + 1, updated_at: now.max(self.updated_at), ..self.clone() };
         if !matches!(state, ProposalState::Consuming | ProposalState::Consumed) {
@@ -163,9 +171,14 @@ fn fits_its_buy(found: &Proposal, wanted: &ProposalUse, task: &TaskRef, around: 
 
 /// Why a purchase can't be recorded as this task's of this proposal; `None`: it can.
 pub(crate) fn unfit(found: Option<&Proposal>, task_id: &str, bought: &Bought, taken: bool) -> Option<&'static str> {
-    let Some(found) = found.filter(|found| found.is_held_by(task_id)) else {
-        return Some("its reservation was taken away, or was never made");
-    };
+    const NOT_HELD: &str = "its reservation was taken away, or was never made";
+    let Some(found) = found else { return Some(NOT_HELD) };
+    if found.is_bought_by(task_id, bought) {
+        return None;
+    }
+    if !found.is_held_by(task_id) {
+        return Some(NOT_HELD);
+    }
     match (&bought.media_buy_id, &found.base_media_buy_id) {
         (Some(bought), _) if !crate::check::is_storable_id(bought) => Some("its media_buy_id can't be stored"),
         (None, _) if found.kind == ProposalKind::NewMediaBuy => Some("it has no media_buy_id"),

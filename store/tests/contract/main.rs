@@ -4,6 +4,7 @@
 //! PostgreSQL is the server at `HANDOFF_TEST_POSTGRES_URL` (a superuser's URL); `make test` starts one. Each test has a
 //! database of its own. Tests wait on conditions, never for a time.
 
+mod amendments;
 mod boot;
 mod claims;
 mod database;
@@ -11,12 +12,18 @@ mod decisions;
 mod direct;
 mod endings;
 mod isolation;
+mod ledger_model;
+mod ledger_support;
 mod life;
 mod lists;
 mod maintenance;
 mod observing;
+mod offers;
+mod proposals;
+mod purchases;
 mod sealing;
 mod support;
+mod sweeping;
 mod webhooks;
 
 /// Names every test once, and makes it run on both databases, in clear and sealed.
@@ -168,6 +175,60 @@ contract! {
         a_renewed_webhook_keeps_its_key_within_its_horizon_alone,
         webhooks_are_listed_page_by_page,
         a_request_is_kept_while_its_webhook_may_be_sent,
+    }
+    proposals {
+        a_draft_is_overwritten_until_it_is_committed,
+        what_is_bought_or_declined_is_never_overwritten,
+        a_reservation_is_its_tasks,
+        a_hundred_reservations_have_one_winner,
+        refusals_are_the_protocols,
+        expiry_is_looked_at_when_reserving_and_never_later,
+        only_drafts_and_declined_proposals_are_discarded,
+        history_tells_who_when_and_why,
+        another_scopes_proposal_is_not_found,
+        lists_page_by_scope_principal_and_id,
+        what_no_database_can_store_of_a_proposal_is_refused,
+    }
+    amendments {
+        an_account_adopts_a_proposal_of_its_agent_and_brand,
+        an_accounts_own_proposal_comes_before_its_brands,
+        amendments_are_of_their_buy_and_its_revision,
+        a_buy_that_the_ledger_does_not_know_can_be_amended,
+        one_change_of_a_buy_at_a_time,
+        a_media_buy_is_made_by_one_proposal_of_an_account,
+    }
+    purchases {
+        begin_reserves_before_the_seller_is_called,
+        every_end_without_a_purchase_releases,
+        a_success_consumes_on_every_arm,
+        a_success_that_cannot_be_finalised_fails_and_releases,
+        a_purchase_without_its_reservation_fails,
+        what_cannot_be_reserved_is_refused,
+        a_hundred_buys_have_one_winner,
+        late_steps_leave_anothers_reservation,
+        the_first_settle_decides_for_the_proposal_too,
+        another_scopes_request_reserves_nothing,
+        a_purged_request_leaves_its_purchase,
+    }
+    offers {
+        results_are_kept_on_every_path,
+        what_did_not_succeed_offers_nothing,
+        refining_overwrites_or_mints_and_finalizing_commits,
+        declined_proposals_are_declined_for_good,
+        any_change_of_a_buy_tells_its_revision,
+        what_cannot_be_stored_does_not_hold_a_result_up,
+        concurrent_offers_of_one_proposal_all_succeed,
+    }
+    sweeping {
+        a_sweep_takes_what_nobody_will_buy,
+        a_sweep_takes_as_many_as_it_may,
+        a_reservation_whose_task_is_gone_is_released,
+        nothing_of_a_proposal_is_readable_with_keys,
+        a_proposal_that_was_moved_does_not_open,
+        proposals_are_resealed_after_the_tasks,
+    }
+    ledger_model {
+        random_operations_follow_a_plain_ledger,
     }
 }
 

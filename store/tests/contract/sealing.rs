@@ -57,7 +57,7 @@ async fn marked(registry: &dyn Registry, has_secret: bool) -> TaskRef {
 }
 
 /// Everything that the database holds: its files, or its rows as text.
-async fn held(database: &Database) -> Vec<u8> {
+pub(crate) async fn held(database: &Database) -> Vec<u8> {
     match database.kind {
         Kind::Sqlite => {
             let path = Path::new(database.url.trim_start_matches("sqlite:"));
@@ -66,7 +66,8 @@ async fn held(database: &Database) -> Vec<u8> {
         }
         Kind::Postgres => {
             let mut connection = database.url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap();
-            let rows = "SELECT r::text FROM requests r UNION ALL SELECT h::text FROM request_history h";
+            let rows = "SELECT r::text FROM requests r UNION ALL SELECT h::text FROM request_history h \
+                 UNION ALL SELECT p::text FROM proposals p UNION ALL SELECT h::text FROM proposal_history h";
             let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(rows)).fetch_all(&mut connection).await.unwrap();
             connection.close().await.unwrap();
             rows.concat().into_bytes()

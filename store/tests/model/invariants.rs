@@ -90,9 +90,7 @@ pub(crate) fn of_state(model: &Model, state: &State, broken: &mut Vec<Invariant>
         let agrees = |word| matches!(request.task, Task::Ended(end) if Word::from(end) == word);
         let is_purged = if model.follows_registry() { request.task == Task::Purged } else { state.expired };
         check(is_purged || request.delivered.iter().all(agrees), WebhookAgreesWithPoll);
-        if model.scenario.proposal {
-            proposal(state, key, &mut check);
-        }
+        proposal(state, key, &mut check);
         if model.follows_registry() {
             check(told.len() <= 1, OneAnswer);
             check(!request.run.is_gone() || finishes(model, state, key), ReconcileFinishes);

@@ -28,7 +28,7 @@ impl Model {
 
     /// The proposal can be consumed by this key.
     fn can_consume(&self, state: &State, key: Key) -> bool {
-        !self.scenario.proposal || state.proposal == Proposal::Reserved(key)
+        state.proposal == Proposal::Reserved(key)
     }
 
     fn consume(&self, state: &mut State, key: Key) {
@@ -38,9 +38,7 @@ impl Model {
     }
 
     pub(crate) fn reserve(&self, state: &mut State, key: Key) {
-        if self.scenario.proposal {
-            state.proposal = Proposal::Reserved(key);
-        }
+        state.proposal = Proposal::Reserved(key);
     }
 
     /// Another key has the proposal.

@@ -10,8 +10,6 @@ pub(crate) struct Scenario {
     /// What the seller may decide.
     pub(crate) arms: &'static [Decision],
     pub(crate) budgets: Budgets,
-    /// The requests name a proposal.
-    pub(crate) proposal: bool,
     pub(crate) states: States,
 }
 
@@ -44,7 +42,7 @@ const REFERENCE: &[Decision] = &[Refuse, Complete, Workflow];
 const EVERY: &[Decision] = &[Refuse, Complete, Workflow, Task];
 
 fn scenario(name: &'static str, clients: usize, arms: &'static [Decision], budgets: Budgets) -> Scenario {
-    Scenario { name, clients, arms, budgets, proposal: true, states: States { reference: None, registry: 0 } }
+    Scenario { name, clients, arms, budgets, states: States { reference: None, registry: 0 } }
 }
 
 impl Scenario {

@@ -112,14 +112,14 @@ async fn an_answer_at_once_survives_a_kill_around_each_transaction() {
             Kind::Sqlite,
             REGULAR_VERB,
             json!({"arm": "complete"}),
-            &["standing", "record_decision"],
+            &["begin", "record_decision"],
             End::Answered
         ),
         survives_all(
             Kind::Sqlite,
             QUICK_VERB,
             json!({"arm": "complete"}),
-            &["standing", "record_decision"],
+            &["begin", "record_decision"],
             End::Answered
         ),
         survives_all(Kind::Sqlite, REGULAR_VERB, json!({"arm": "refuse"}), &["record_decision"], End::Refused),
@@ -129,14 +129,14 @@ async fn an_answer_at_once_survives_a_kill_around_each_transaction() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_task_arm_survives_a_kill_around_each_transaction() {
     let lab = json!({"arm": "task", "steps": 2});
-    let transactions = ["standing", "record_decision", "update_progress", "settle"];
+    let transactions = ["begin", "record_decision", "update_progress", "settle"];
     survives_all(Kind::Sqlite, REGULAR_VERB, lab, &transactions, End::Task).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_workflow_arm_survives_a_kill_around_each_transaction() {
     let lab = json!({"arm": "workflow"});
-    let transactions = ["standing", "record_decision", "accept", "settle"];
+    let transactions = ["begin", "record_decision", "accept", "settle"];
     futures::join!(
         survives_all(Kind::Sqlite, REGULAR_VERB, lab.clone(), &transactions, End::Reviewed),
         survives_all(

@@ -5,18 +5,23 @@ use crate::{
     state::{Decision, End, Key, State, Word},
     step::{Did, Step},
 };
-use handoff_proto::v1::{
-    self, AdcpError, Completion, HandoffToTask, HandoffToWorkflow, Progress, Standing, TaskRef,
-    completion::{Cancellation, Outcome},
-    decision::{Complete, Kind},
+use handoff_proto::{
+    v1::{
+        self, AdcpError, Completion, HandoffToTask, HandoffToWorkflow, Progress, Standing, TaskRef,
+        completion::{Cancellation, Outcome},
+        decision::{Complete, Kind},
+    },
+    wire::{OfferedProposal, ProposalKind},
 };
 use handoff_store::{
-    Answer, Claim, ClaimView, NewClaim, Observation, ObservedStage, Reconciled, Registry, Viewer, Webhook, WebhookState,
+    Answer, Claim, ClaimView, NewClaim, Observation, ObservedStage, ProposalCause, ProposalRef, ProposalUse,
+    Reconciled, Registry, Viewer, Webhook, WebhookState,
 };
 use std::fmt::Debug;
 
 type Result<T = ()> = std::result::Result<T, String>;
 
+const PROPOSAL: &str = "the-one-proposal-of-this-walk";
 const RESULT: &str = r#"{"media_buy_id":"mb_1"}"#;
 
 /// One walk's requests in the real registry.
@@ -85,6 +90,28 @@ impl<'a> Replay<'a> {
         }
     }
 
+    fn proposal(&self) -> ProposalRef {
+        ProposalRef::new(&self.walk, "buyer", PROPOSAL)
+    }
+
+    /// The proposal that every request names is ready to be bought.
+    pub(crate) async fn offer(&self) -> Result {
+        let offer = OfferedProposal {
+            proposal_id: PROPOSAL.into(),
+            kind: ProposalKind::NewMediaBuy,
+            committed: true,
+            parent_proposal_id: None,
+            base_media_buy_id: None,
+            base_media_buy_revision: None,
+            terms_digest: None,
+            expires_at: None,
+            io_id: None,
+            body_json: "{}".into(),
+        };
+        let committed = self.registry().commit_proposal(&self.proposal(), &offer, &ProposalCause::default()).await;
+        same("offer", said(committed)?.is_ok(), true)
+    }
+
     async fn claim(&mut self, task: TaskRef) -> Result<Claim> {
         let claim = NewClaim {
             task,
@@ -93,7 +120,7 @@ impl<'a> Replay<'a> {
             request_hash: "0".repeat(64),
             context_json: None,
             webhook: Some(Webhook { config_json: "{}".into(), has_secret: false }),
-            proposal: None,
+            proposal: Some(ProposalUse { proposal_id: PROPOSAL.into(), ..Default::default() }),
         };
         said(self.registry().claim(&claim).await)
     }
@@ -177,7 +204,7 @@ impl<'a> Replay<'a> {
         let task = &self.task(key);
         match did {
             Did::BeginFinds(_) | Did::BeginVoid | Did::Begin => {
-                let found = said(self.registry().standing(task).await)?;
+                let found = said(self.registry().begin(task).await)?;
                 let may_call = found.decision.is_none() && found.settlement.is_none();
                 same("the handler may be called", may_call, did == Did::Begin)
             }
@@ -196,11 +223,10 @@ impl<'a> Replay<'a> {
                 same("progress", kept, before.of(key).task.is_open())
             }
             Did::CallHandler(_) | Did::Unable | Did::FinishTask(_) | Did::Wilco { accepts: false } => Ok(()),
-            Did::BeginProposalBusy
-            | Did::ReserveStopped
-            | Did::Reserve
-            | Did::ReserveConflict
-            | Did::UnableDiscards => Err("this step is not of the real registry".into()),
+            Did::BeginProposalBusy => standing(said(self.registry().begin(task).await)?),
+            Did::ReserveStopped | Did::Reserve | Did::ReserveConflict | Did::UnableDiscards => {
+                Err("this step is not of the real registry".into())
+            }
         }
     }
 
@@ -216,6 +242,9 @@ impl<'a> Replay<'a> {
                 said(self.registry().record_decision(task, &decision(asked)).await)?;
             }
             Did::Accept { .. } | Did::Wilco { accepts: true } => drop(said(self.registry().accept(task).await)?),
+            Did::Begin | Did::BeginFinds(_) | Did::BeginVoid | Did::BeginProposalBusy => {
+                drop(said(self.registry().begin(task).await)?);
+            }
             Did::Settle { end, .. } => drop(said(self.registry().settle(task, &completion(end, id)).await)?),
             Did::Discard => drop(said(self.registry().discard(task, &error("UNABLE")).await)?),
             Did::Report => {
@@ -229,6 +258,11 @@ impl<'a> Replay<'a> {
 
     /// Compares all that the registry says about the walk's requests.
     pub(crate) async fn compare(&mut self, state: &State) -> Result {
+        let proposal = said(self.registry().get_proposal(&self.proposal()).await)?.map(|record| record.proposal);
+        let Some(proposal) = proposal else { return Err("the proposal is lost".into()) };
+        let (stands, holder) = expected::proposal(state);
+        same("proposal", proposal.state, stands)?;
+        same("its holder", proposal.held_by, holder.map(|key| self.task(key).task_id))?;
         for key in Key::ALL {
             let task = self.task(key);
             let view = said(self.registry().claim_view(&task).await)?;

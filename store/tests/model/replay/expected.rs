@@ -1,8 +1,8 @@
 //! What the real registry must say in a state of the model.
 
-use crate::state::{Decision, End, Journal, Key, State, Task, Word};
+use crate::state::{Decision, End, Journal, Key, Proposal, State, Task, Word};
 use handoff_proto::v1::{Standing, decision::Kind};
-use handoff_store::{ClaimView, ObservedStage};
+use handoff_store::{ClaimView, ObservedStage, ProposalState};
 
 /// A claim view without its bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +101,15 @@ pub(crate) fn stands(state: &State, key: Key) -> Stands {
         end: end(state, key),
         submitted: request.task.is_visible(),
         refused: request.journal == Journal::Decided(Decision::Refuse) && !request.task.is_visible(),
+    }
+}
+
+/// The proposal's state, and whose it is.
+pub(crate) fn proposal(state: &State) -> (ProposalState, Option<Key>) {
+    match state.proposal {
+        Proposal::Free => (ProposalState::Committed, None),
+        Proposal::Reserved(key) => (ProposalState::Consuming, Some(key)),
+        Proposal::Consumed(key) => (ProposalState::Consumed, Some(key)),
     }
 }
 

@@ -35,9 +35,7 @@ async fn postgres_follows_the_model() {
     database.with(replay_all).await;
 }
 
-/// Proposals are not in the registry yet.
 fn model_of(scenario: Scenario) -> Model {
-    let scenario = Scenario { proposal: false, ..scenario };
     Model { variant: Variant::Registry, rules: Rules::all(), scenario }
 }
 
@@ -53,6 +51,7 @@ async fn replay_all(database: Database) {
 /// Does to the registry what the walk does to the model, and compares them after every step.
 async fn replay(database: &Database, number: usize, model: &Model, steps: &[Step]) -> Result<(), String> {
     let mut real = Replay::new(database, number);
+    real.offer().await?;
     let mut state = model.initial();
     let mut trace = String::new();
     for &step in steps {

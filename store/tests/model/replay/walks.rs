@@ -4,7 +4,7 @@ use super::{follow, model_of, models};
 use crate::{
     model::Model,
     scenarios, search,
-    state::{Journal, State, Task},
+    state::{Journal, Key, Proposal, State, Task},
     step::{Did, Step},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +25,7 @@ pub(crate) struct Walks {
     pub(crate) situations: usize,
 }
 
-/// A step that the registry sees, by what it does, with the journal and the task that it finds.
+/// A step that the registry sees, by what it does and whose the proposal is, with the journal and the task that it finds.
 type Situation = (String, Option<(Journal, Task)>);
 
 fn situation(state: &State, step: Step) -> Option<Situation> {
@@ -48,7 +48,18 @@ fn situation(state: &State, step: Step) -> Option<Situation> {
         Step::Execution { key, did, .. } => (format!("{} {did:?}", did.activity()), Some(key)),
         _ => return None,
     };
+    let what = format!("{what}, proposal {}", key.map_or("", |key| whose(state, key)));
     Some((what, key.map(|key| (state.of(key).journal, state.of(key).task))))
+}
+
+fn whose(state: &State, key: Key) -> &'static str {
+    match state.proposal {
+        Proposal::Free => "free",
+        Proposal::Reserved(holder) if holder == key => "reserved",
+        Proposal::Consumed(holder) if holder == key => "consumed",
+        Proposal::Reserved(_) => "another's",
+        Proposal::Consumed(_) => "consumed by another",
+    }
 }
 
 /// Random walks, and as many others as it takes to meet every situation, and every combination of journal and task.

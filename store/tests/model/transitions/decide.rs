@@ -73,8 +73,12 @@ fn begin(model: &Model, state: &State, mut done: State, execution: Execution) ->
     }
     if model.is_busy(state, key) {
         let refused = Journal::Decided(Decision::Refuse);
-        done.of_mut(key).journal = refused;
-        model.release_claim(&mut done, key);
+        if model.follows_registry() {
+            model.record(&mut done, key, Decision::Refuse);
+        } else {
+            done.of_mut(key).journal = refused;
+            model.release_claim(&mut done, key);
+        }
         return (Did::BeginProposalBusy, report(done, key, refused));
     }
     let mut after = then(state, execution, Activity::DecideCall);
