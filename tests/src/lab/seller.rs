@@ -56,7 +56,7 @@ pub fn seller(calls: Calls) -> Seller<Calls> {
             .hands_off_to(["work", "review"])
             .answers_at_once_if(|_, request| async move { request["lab"]["at_once"] == true });
         let registration = match known.name {
-            QUICK_VERB => registration.quick(),
+            QUICK_VERB | "accept_proposal" => registration.quick(),
             HOOKED_VERB => registration.on_complete(hook).on_failure(failure_hook),
             _ => registration,
         };

@@ -20,6 +20,7 @@ mod limits;
 mod lists;
 mod parked;
 mod production;
+mod proposals;
 mod readme;
 mod shutdown;
 mod signals;
