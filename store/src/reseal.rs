@@ -48,7 +48,10 @@ pub(crate) async fn batch<S: Store>(
     done.values = tally.0;
     let last = rows.last().filter(|_| rows.len() == limit as usize);
     // After the last task come the proposals.
-    done.next = Some(last.map_or_else(|| proposals::next(None), |row| row.task_ref().task_id));
+    done.next = match last {
+        Some(row) => Some(row.task_ref().task_id),
+        None => proposals::first(store).await?,
+    };
     Ok(done)
 }
 

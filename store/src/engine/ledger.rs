@@ -41,8 +41,8 @@ impl<S: Store> Engine<S> {
     ) -> Result<Ledger> {
         let mut ledger = Ledger { grace: self.proposal_grace, ..Ledger::default() };
         let bought = match look {
-            // Most requests name none, and their results need not be read.
-            _ if request.proposal.is_none() => return Ok(ledger),
+            // Most requests name none, and their results need not be read; and what has ended changes nothing any more.
+            _ if request.proposal.is_none() || request.stage().is_none() => return Ok(ledger),
             Look::Conclude(result) => result.and_then(purchase),
             Look::Reserve if request.may_be_decided() => None,
             Look::Reserve | Look::Away => return Ok(ledger),

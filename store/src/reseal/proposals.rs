@@ -11,8 +11,13 @@ use crate::{
 // No task id begins with it.
 const PREFIX: &str = "\u{1}proposals";
 
+/// The cursor of the first batch, if there are any.
+pub(super) async fn first<S: Store>(store: &S) -> Result<Option<String>> {
+    Ok(store.proposals(sql::walk(None, 1)).await?.first().map(|_| next(None)))
+}
+
 /// The cursor of the batch behind this proposal, or of the first.
-pub(super) fn next(after: Option<&ProposalKey>) -> String {
+fn next(after: Option<&ProposalKey>) -> String {
     let after = after.map(|key| [&key.scope, &key.principal, &key.proposal_id]);
     format!("{PREFIX}{}", serde_json::to_string(&after).unwrap_or_default())
 }

@@ -64,7 +64,7 @@ impl Proposal {
     }
 }
 
-/// An offer, written over what is there. `same`: it says what was said before.
+/// An offer, written over what is there. `same`: its body is the one that is there.
 pub(crate) fn put(
     found: Option<&Proposal>,
     key: &ProposalKey,
@@ -74,17 +74,6 @@ pub(crate) fn put(
 ) -> Changed {
     let (state, event) =
         if offer.committed { (ProposalState::Committed, "committed") } else { (ProposalState::Draft, "drafted") };
-    match found {
-        None => {}
-        Some(found) if found.state == state && same => return Ok(None),
-        Some(found) => match found.state {
-            ProposalState::Draft => {}
-            ProposalState::Committed if offer.committed => {}
-            // Its inventory is held until then.
-            ProposalState::Committed if found.has_expired(now, grace) => {}
-            state => return Err(Refusal::State(state)),
-        },
-    }
     let after = Proposal {
         key: key.clone(),
         kind: offer.kind,
@@ -104,6 +93,22 @@ pub(crate) fn put(
         updated_at: found.map_or(now, |found| found.updated_at.max(now)),
         version: found.map_or(0, |found| found.version) + 1,
     };
+    match found {
+        Some(found)
+            if same
+                && after == (Proposal { version: after.version, updated_at: after.updated_at, ..found.clone() }) =>
+        {
+            return Ok(None);
+        }
+        Some(found) => match found.state {
+            ProposalState::Draft => {}
+            ProposalState::Committed if offer.committed => {}
+            // Its inventory is held until then.
+            ProposalState::Committed if found.has_expired(now, grace) => {}
+            state => return Err(Refusal::State(state)),
+        },
+        None => {}
+    }
     Ok(Some(Change { after, event }))
 }
 

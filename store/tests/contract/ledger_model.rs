@@ -1,175 +1,28 @@
 //! Random operations on the registry and on the ledger, beside a plain ledger in memory that says what must come of each.
 
-use crate::{database::Database, ledger_support::*, life::Dice, support::*};
+use crate::{database::Database, ledger_support::*, life::Dice, plain_ledger::*, support::*};
 use handoff_proto::{
     errors,
-    v1::{Completion, Decision, Standing, TaskRef, completion::Outcome, decision::Kind},
+    v1::{Completion, Decision, Standing, completion::Outcome, decision::Kind},
     wire::OfferedProposal,
 };
 use handoff_store::{ProposalState, Registry, Ruled, SweepBounds};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 const LIVES: u64 = 25;
 const STEPS: usize = 60;
 const PROPOSALS: u64 = 3;
 const MEDIA_BUYS: u64 = 4;
-const NEVER: i64 = i64::MAX;
-const LONG_AGO: i64 = 1_000;
 
-#[derive(Clone, Debug, PartialEq)]
-struct Plain {
-    state: ProposalState,
-    terms: u64,
-    expires_at: Option<i64>,
-    holder: Option<usize>,
-    media_buy: Option<String>,
-    transitions: usize,
-}
-
-/// How far a request is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Stage {
-    Claimed,
-    Pending,
-    Visible { decided: bool },
-    Ended,
-}
-
-#[derive(Debug)]
-struct Buyer {
-    task: TaskRef,
-    proposal: String,
-    stage: Stage,
-}
-
-/// The ledger as it should be.
-#[derive(Debug, Default)]
-struct Ledger {
-    proposals: BTreeMap<String, Plain>,
-    buyers: Vec<Buyer>,
-}
-
-type Told = Result<(), &'static str>;
-
-impl Ledger {
-    fn becomes(&mut self, id: &str, state: ProposalState, holder: Option<usize>) {
-        let plain = self.proposals.get_mut(id).unwrap();
-        (plain.state, plain.holder) = (state, holder);
-        plain.transitions += 1;
-    }
-
-    fn put(&mut self, id: &str, terms: u64, committed: bool, expires_at: Option<i64>) -> Told {
-        let state = if committed { ProposalState::Committed } else { ProposalState::Draft };
-        let mut transitions = 0;
-        if let Some(found) = self.proposals.get(id) {
-            if (found.state, found.terms) == (state, terms) {
-                return Ok(());
-            }
-            let held = found.state == ProposalState::Committed && found.expires_at != Some(LONG_AGO);
-            match found.state {
-                ProposalState::Draft => {}
-                ProposalState::Committed if committed || !held => {}
-                _ => return Err("INVALID_STATE"),
-            }
-            transitions = found.transitions;
-        }
-        let plain = Plain { state, terms, expires_at, holder: None, media_buy: None, transitions: transitions + 1 };
-        self.proposals.insert(id.to_owned(), plain);
-        Ok(())
-    }
-
-    fn reserve(&mut self, id: &str, buyer: usize) -> Told {
-        let Some(found) = self.proposals.get(id) else { return Err("PROPOSAL_NOT_FOUND") };
-        match found.state {
-            ProposalState::Consuming | ProposalState::Consumed if found.holder == Some(buyer) => return Ok(()),
-            ProposalState::Consuming => return Err("CONFLICT"),
-            ProposalState::Consumed | ProposalState::Declined => return Err("INVALID_STATE"),
-            ProposalState::Draft => return Err("PROPOSAL_NOT_COMMITTED"),
-            ProposalState::Committed if found.expires_at == Some(LONG_AGO) => return Err("PROPOSAL_EXPIRED"),
-            ProposalState::Committed => {}
-        }
-        self.becomes(id, ProposalState::Consuming, Some(buyer));
-        Ok(())
-    }
-
-    fn release(&mut self, id: &str, buyer: usize) {
-        let held = self.proposals.get(id).map(|found| (found.state, found.holder));
-        if held == Some((ProposalState::Consuming, Some(buyer))) {
-            self.becomes(id, ProposalState::Committed, None);
-        }
-    }
-
-    fn finalize(&mut self, id: &str, buyer: usize, media_buy: Option<&str>) -> Told {
-        let taken = |other: &(&String, &Plain)| other.0 != id && other.1.media_buy.as_deref() == media_buy;
-        let Some(found) = self.proposals.get(id) else { return Err("PROPOSAL_NOT_FOUND") };
-        if found.state == ProposalState::Consumed
-            && found.holder == Some(buyer)
-            && found.media_buy.as_deref() == media_buy
-        {
-            return Ok(());
-        }
-        let held = (found.state, found.holder) == (ProposalState::Consuming, Some(buyer));
-        if !held || media_buy.is_none() || self.proposals.iter().any(|other| taken(&other)) {
-            return Err(errors::NOT_FINALIZED);
-        }
-        self.becomes(id, ProposalState::Consumed, Some(buyer));
-        self.proposals.get_mut(id).unwrap().media_buy = media_buy.map(Into::into);
-        Ok(())
-    }
-
-    fn decline(&mut self, id: &str) -> Told {
-        match self.proposals.get(id).map(|found| found.state) {
-            None => Err("PROPOSAL_NOT_FOUND"),
-            Some(ProposalState::Declined) => Ok(()),
-            Some(ProposalState::Consuming) => Err("CONFLICT"),
-            Some(ProposalState::Consumed) => Err("INVALID_STATE"),
-            Some(_) => {
-                self.becomes(id, ProposalState::Declined, None);
-                Ok(())
-            }
-        }
-    }
-
-    /// A request ends: with a success that the ledger takes, or with a failure.
-    fn end(&mut self, buyer: usize, media_buy: Option<&str>, success: bool) -> Told {
-        let id = self.buyers[buyer].proposal.clone();
-        let fits = if success { self.finalize(&id, buyer, media_buy) } else { Ok(()) };
-        let fits = fits.map_err(|_| errors::NOT_FINALIZED);
-        if !success || fits.is_err() {
-            self.release(&id, buyer);
-        }
-        self.buyers[buyer].stage = Stage::Ended;
-        fits
-    }
-
-    fn may_decide(&self, buyer: usize) -> bool {
-        matches!(self.buyers[buyer].stage, Stage::Claimed | Stage::Visible { decided: false })
-    }
-
-    /// What becomes of a decision that is the first.
-    fn decide(&mut self, buyer: usize, decision: Decided) -> Told {
-        match decision {
-            Decided::Complete(media_buy) => self.end(buyer, media_buy.as_deref(), true),
-            Decided::Refuse => self.end(buyer, None, false),
-            Decided::ToWorkflow if self.buyers[buyer].stage == Stage::Claimed => {
-                self.buyers[buyer].stage = Stage::Pending;
-                Ok(())
-            }
-            Decided::ToTask | Decided::ToWorkflow => {
-                self.buyers[buyer].stage = Stage::Visible { decided: true };
-                Ok(())
-            }
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-enum Decided {
-    Complete(Option<String>),
-    Refuse,
-    ToTask,
-    ToWorkflow,
-}
+const CODES: [&str; 7] = [
+    "NO",
+    "PROPOSAL_NOT_FOUND",
+    "PROPOSAL_NOT_COMMITTED",
+    "PROPOSAL_EXPIRED",
+    "INVALID_STATE",
+    "CONFLICT",
+    errors::NOT_FINALIZED,
+];
 
 impl Decided {
     fn message(&self) -> Decision {
@@ -188,14 +41,25 @@ fn body(media_buy: Option<&str>) -> String {
 
 pub(crate) async fn random_operations_follow_a_plain_ledger(database: Arc<Database>) {
     let registry = registry(&database).await;
+    let mut seen = BTreeSet::new();
     for seed in 0..LIVES {
-        let mut life =
-            Life { registry: &*registry, dice: Dice(seed), ledger: Ledger::default(), seed, did: Vec::new() };
+        let mut life = Life {
+            registry: &*registry,
+            dice: Dice(seed),
+            ledger: Ledger::default(),
+            seed,
+            did: Vec::new(),
+            seen: BTreeSet::new(),
+        };
         for _ in 0..STEPS {
             life.step().await;
             life.compare().await;
         }
+        seen.append(&mut life.seen);
     }
+    // Lives in which nothing happens prove nothing.
+    let all = CODES.into_iter().map(str::to_owned).chain(ProposalState::ALL.map(|state| state.as_str().to_owned()));
+    assert_eq!(seen, all.collect());
     registry.close().await;
 }
 
@@ -206,6 +70,8 @@ struct Life<'a> {
     ledger: Ledger,
     seed: u64,
     did: Vec<String>,
+    /// Codes and states that came up.
+    seen: BTreeSet<String>,
 }
 
 impl Life<'_> {
@@ -225,7 +91,8 @@ impl Life<'_> {
         (all > 0).then(|| usize::try_from(all - 1 - back).unwrap())
     }
 
-    fn told(&self, what: &str, real: Told, plain: Told) {
+    fn told(&mut self, what: &str, real: Told, plain: Told) {
+        self.seen.extend(plain.err().map(str::to_owned));
         assert_eq!(real, plain, "{what}, seed {}: {:#?}", self.seed, self.did);
     }
 
@@ -411,7 +278,7 @@ impl Life<'_> {
     }
 
     /// Everything that the registry says of this life's proposals.
-    async fn compare(&self) {
+    async fn compare(&mut self) {
         for number in 0..PROPOSALS {
             let id = format!("life{}-p{number}", self.seed);
             let real = self.registry.get_proposal(&at(&id)).await.unwrap();
@@ -425,6 +292,7 @@ impl Life<'_> {
             let proposal = real.proposal;
             let found = (proposal.state, proposal.held_by, proposal.media_buy_id, history.unwrap().len());
             let expected = (plain.state, holder, plain.media_buy.clone(), plain.transitions);
+            self.seen.insert(plain.state.as_str().to_owned());
             assert_eq!(found, expected, "{id}, seed {}: {:#?}", self.seed, self.did);
             assert_eq!(real.body_json, format!(r#"{{"terms":{}}}"#, plain.terms));
         }
@@ -444,15 +312,6 @@ fn said(ruled: Ruled) -> Told {
 
 /// An error's code, as the plain ledger has it.
 fn known(code: Option<&str>) -> Told {
-    const CODES: [&str; 7] = [
-        "NO",
-        "PROPOSAL_NOT_FOUND",
-        "PROPOSAL_NOT_COMMITTED",
-        "PROPOSAL_EXPIRED",
-        "INVALID_STATE",
-        "CONFLICT",
-        errors::NOT_FINALIZED,
-    ];
     match code {
         None => Ok(()),
         Some(code) => Err(CODES.into_iter().find(|known| *known == code).unwrap_or("another code")),

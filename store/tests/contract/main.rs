@@ -19,6 +19,7 @@ mod lists;
 mod maintenance;
 mod observing;
 mod offers;
+mod plain_ledger;
 mod proposals;
 mod purchases;
 mod sealing;

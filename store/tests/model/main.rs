@@ -73,7 +73,6 @@ const BREAKS: [(&str, &[Invariant], &[Invariant]); 14] = [
             OneAcceptedExecutionPastTtl,
             OneAnswer,
             SubmittedCanPoll,
-            NoSubmitAfterRefusal,
             StaleChangesNothing,
             StaleCallsNoHandler,
             ClosedRunIsDone,
