@@ -18,7 +18,8 @@ use temporalio_client::{
 use temporalio_common::{data_converters::RawValue, protos::temporal::api::common::v1::Payload};
 use tokio::process::Command;
 
-const SCOPE: &str = "acct_bench";
+/// The account that all requests are for.
+pub(crate) const SCOPE: &str = "acct_bench";
 const PRINCIPAL: &str = "agent.bench.example";
 
 /// Who runs the workflows.

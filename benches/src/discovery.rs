@@ -1,0 +1,49 @@
+//! Keyless discovery that is answered at once: how fast, and how often it calls Temporal.
+
+use crate::{
+    door::{Door, Surroundings},
+    load::{self, Effort, Loaded, Request},
+    polls::ACCOUNTS,
+    report::Aim,
+};
+use anyhow::{Result, ensure};
+use handoff_tests::{Database, Kind, Temporal};
+use serde::Serialize;
+use std::{path::Path, sync::Arc};
+use temporalio_client::Client;
+
+/// Discovery on both servers.
+#[derive(Debug, Serialize)]
+pub(crate) struct Discovery {
+    pub(crate) loaded: Vec<Loaded>,
+    /// Requests that Temporal's frontend counted meanwhile.
+    pub(crate) temporal_requests: u64,
+}
+
+/// Measures with Temporal there, and nobody but the gateway to call it.
+pub(crate) async fn measure(
+    scratch: &Path,
+    kind: Kind,
+    server: &Temporal,
+    client: &Client,
+    effort: Effort,
+) -> Result<Discovery> {
+    let database = Database::create(kind).await?;
+    let address = server.address();
+    let around = Surroundings { registry_url: database.url(), temporal: &address, task_queue: "bench-discovery" };
+    let handoff = Arc::new(Door::handoff(scratch, &around, 0).await?);
+    let missing = handoff.missing().await?;
+    ensure!(missing == ["workers"], "the gateway lacks {missing:?}, which is to be workers alone");
+    let python = Arc::new(Door::python(scratch, ACCOUNTS, 0).await?);
+    let before = server.counts(client).await?;
+    let loaded = load::measure(&[handoff, python], Request::Discovery, effort).await?;
+    let counts = server.counts(client).await?.since(&before);
+    Ok(Discovery { loaded, temporal_requests: counts.requests.values().sum() })
+}
+
+impl Discovery {
+    pub(crate) fn aims(&self) -> Vec<Aim> {
+        let calls = self.temporal_requests as f64;
+        vec![Aim::at_most("Temporal calls of all keyless discovery".into(), calls, 0.0)]
+    }
+}
