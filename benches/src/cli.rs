@@ -63,7 +63,7 @@ pub(crate) struct Run {
     #[arg(long, default_value_t = 2.0)]
     pub(crate) seconds: f64,
     /// Connections to a server under load; beside one, for latency
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 16)]
     pub(crate) connections: usize,
     /// Times that each server is started
     #[arg(long, default_value_t = 3)]
@@ -105,12 +105,7 @@ impl Run {
     }
 
     pub(crate) fn arms(&self) -> arms::Effort {
-        arms::Effort {
-            rounds: self.rounds,
-            sequential: self.sequential,
-            loaded: self.loaded,
-            at_once: self.at_once,
-        }
+        arms::Effort { rounds: self.rounds, sequential: self.sequential, loaded: self.loaded, at_once: self.at_once }
     }
 
     pub(crate) fn load(&self) -> load::Effort {
@@ -139,20 +134,12 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 8] = [
-        Self::Arms,
-        Self::Parked,
-        Self::Polls,
-        Self::Http,
-        Self::Submit,
-        Self::Discovery,
-        Self::Start,
-        Self::Webhooks,
-    ];
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Arms, Self::Parked, Self::Polls, Self::Http, Self::Submit, Self::Discovery, Self::Start, Self::Webhooks];
 
-    /// Is a Temporal server needed?
-    pub(crate) fn needs_temporal(self) -> bool {
-        matches!(self, Self::Arms | Self::Parked | Self::Submit | Self::Discovery | Self::Start)
+    /// Does it use the run's Temporal server?
+    pub(crate) fn shares_temporal(self) -> bool {
+        matches!(self, Self::Arms | Self::Parked | Self::Submit | Self::Start)
     }
 }
 

@@ -56,9 +56,10 @@ pub(crate) async fn measure(scratch: &Path, kind: Kind, tasks: usize, effort: Ef
     for request in [Request::Poll, Request::List] {
         loaded.extend(load::measure(&doors, request, effort).await?);
     }
-    let memory = doors.iter().zip(before).map(|(door, before_mb)| {
-        Ok(Memory { seller: door.seller, before_mb, after_mb: resident(door)? })
-    });
+    let memory = doors
+        .iter()
+        .zip(before)
+        .map(|(door, before_mb)| Ok(Memory { seller: door.seller, before_mb, after_mb: resident(door)? }));
     Ok(Http { tasks, loaded, memory: memory.collect::<Result<_>>()?, connections: effort.connections })
 }
 

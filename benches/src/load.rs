@@ -185,15 +185,8 @@ async fn client(door: &Door, session: &Mcp, request: Request, until: Instant) ->
 
 /// Each server under each load, in the middle of its rounds.
 pub(crate) fn table(loaded: &[Loaded]) -> Table {
-    let mut table = grid(&[
-        "request",
-        "server",
-        "connections",
-        "per second",
-        "p50/p99 ms",
-        "server CPU ms each",
-        "per CPU second",
-    ]);
+    let mut table =
+        grid(&["request", "server", "connections", "per second", "p50/p99 ms", "server CPU ms each", "per CPU second"]);
     let mut kinds: Vec<(Request, Seller, usize)> = Vec::new();
     for one in loaded {
         let kind = (one.request, one.seller, one.connections);
@@ -202,8 +195,7 @@ pub(crate) fn table(loaded: &[Loaded]) -> Table {
         }
     }
     for (request, seller, connections) in kinds {
-        let these: Vec<&Loaded> =
-            of(loaded, request, connections).filter(|one| one.seller == seller).collect();
+        let these: Vec<&Loaded> = of(loaded, request, connections).filter(|one| one.seller == seller).collect();
         let cpu = middle(&these, |one| one.server_cpu_ms);
         let spread = Spread { p50: middle(&these, |one| one.ms.p50), p99: middle(&these, |one| one.ms.p99) };
         table.add_row([

@@ -79,7 +79,8 @@ impl Mcp {
 
 /// The message that calls a tool.
 pub(crate) fn message(tool: &str, request: &Value) -> String {
-    json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": request}}).to_string()
+    json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": request}})
+        .to_string()
 }
 
 async fn sent(request: RequestBuilder) -> Result<Response> {

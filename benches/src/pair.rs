@@ -44,9 +44,8 @@ pub(crate) fn ratio<'a, M: Measurement + 'a>(
     of: impl Fn(&M) -> f64,
 ) -> Option<f64> {
     let ratios = measured.clone().filter(|ours| ours.seller() == Seller::Handoff).filter_map(|ours| {
-        let theirs = measured
-            .clone()
-            .find(|theirs| theirs.seller() == Seller::Python && theirs.round() == ours.round())?;
+        let theirs =
+            measured.clone().find(|theirs| theirs.seller() == Seller::Python && theirs.round() == ours.round())?;
         let (ours, theirs) = (of(ours), of(theirs));
         (ours > 0.0 && theirs > 0.0).then(|| ours / theirs)
     });

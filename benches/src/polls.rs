@@ -157,12 +157,7 @@ async fn loaded(reader: &Arc<Reader>, request: Request, patience: Duration) -> R
 
 /// Fills a registry: one task by the registry's own means, then copies of it, because a hundred thousand claims would take
 /// longer than all the rest. The n-th copy, counted from 1, is [`account`] `n % ACCOUNTS`'s.
-pub(crate) async fn fill(
-    kind: DatabaseKind,
-    url: &str,
-    registry: &Arc<dyn Registry>,
-    tasks: usize,
-) -> Result<()> {
+pub(crate) async fn fill(kind: DatabaseKind, url: &str, registry: &Arc<dyn Registry>, tasks: usize) -> Result<()> {
     let task = TaskRef {
         task_id: TEMPLATE.to_owned(),
         scope: account(0),

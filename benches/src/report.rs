@@ -122,7 +122,10 @@ impl Display for Report {
         section("Per task, counted", arms::counts_table(&self.counts))?;
         section("Reading tasks", polls::table(&self.polls))?;
         if let Some(http) = &self.http {
-            section("Reading over MCP, without workers and Temporal, beside the Python SDK's server", load::table(&http.loaded))?;
+            section(
+                "Reading over MCP, without workers and Temporal, beside the Python SDK's server",
+                load::table(&http.loaded),
+            )?;
             section("Memory of those servers; the Python SDK's registry is within it", http.memory_table())?;
         }
         section("To submitted, one request at a time, on the workflow arm", submit::table(&self.submits))?;
@@ -248,7 +251,9 @@ mod tests {
     fn the_table_and_the_json_say_the_same() {
         let report = report(vec![measured(Side::Handoff, 0, 11.0, 4.0), measured(Side::Rust, 0, 10.0, 2.0)]);
         let text = report.to_string();
-        for expected in ["bare Rust", "11.00 / 11.00", "met", "missed", "0.20 / 0.90", "11.0 MB beyond", "Python SDK", "0.025"] {
+        for expected in
+            ["bare Rust", "11.00 / 11.00", "met", "missed", "0.20 / 0.90", "11.0 MB beyond", "Python SDK", "0.025"]
+        {
             assert!(text.contains(expected), "{expected} is missing in\n{text}");
         }
         assert!(!text.contains("Per task, counted"), "{text}");

@@ -44,10 +44,10 @@ pub(crate) async fn measure(run: &Run) -> Result<()> {
         starts: vec![],
         webhooks: vec![],
     };
-    if run.only.iter().any(|part| part.needs_temporal()) {
-        with_temporal(run, scratch.path(), &mut report).await?;
+    if run.only.iter().any(|part| part.shares_temporal()) {
+        beside_temporal(run, scratch.path(), &mut report).await?;
     }
-    without_temporal(run, scratch.path(), &mut report).await?;
+    apart(run, scratch.path(), &mut report).await?;
     report.machine.load_after = process::load_average();
     print!("{report}");
     let path = run
@@ -59,7 +59,8 @@ pub(crate) async fn measure(run: &Run) -> Result<()> {
     Ok(())
 }
 
-async fn with_temporal(run: &Run, scratch: &Path, report: &mut Report) -> Result<()> {
+// The parts that share a Temporal server.
+async fn beside_temporal(run: &Run, scratch: &Path, report: &mut Report) -> Result<()> {
     let server = Temporal::own().await?;
     let address = server.address();
     let registry = Database::create(run.registry()).await?;
@@ -94,17 +95,14 @@ async fn with_temporal(run: &Run, scratch: &Path, report: &mut Report) -> Result
         let takers = Takers { door: &door, handoff: &handoff, rust: &rust };
         report.submits = submit::measure(&takers, run.rounds, run.sequential).await?;
     }
-    if run.measures(Part::Discovery) {
-        let effort = run.load();
-        report.discovery = Some(discovery::measure(scratch, run.registry(), &server, &client, effort).await?);
-    }
     if run.measures(Part::Start) {
         report.starts = start::measure(scratch, run.registry(), &address, run.starts).await?;
     }
     Ok(())
 }
 
-async fn without_temporal(run: &Run, scratch: &Path, report: &mut Report) -> Result<()> {
+// Those that have none, or one of their own.
+async fn apart(run: &Run, scratch: &Path, report: &mut Report) -> Result<()> {
     if run.measures(Part::Polls) {
         for kind in [Kind::Sqlite, Kind::Postgres] {
             report.polls.extend(polls::measure(kind, run.tasks, run.patience()).await?);
@@ -113,6 +111,9 @@ async fn without_temporal(run: &Run, scratch: &Path, report: &mut Report) -> Res
     }
     if run.measures(Part::Http) {
         report.http = Some(http::measure(scratch, run.registry(), run.tasks, run.load()).await?);
+    }
+    if run.measures(Part::Discovery) {
+        report.discovery = Some(discovery::measure(scratch, run.registry(), run.load()).await?);
     }
     if run.measures(Part::Webhooks) {
         let (rounds, at_once) = (run.rounds, run.deliveries_at_once);

@@ -95,9 +95,8 @@ async fn buy(session: &Mcp, request: &Value) -> Result<String> {
 
 // About as large as the others'.
 fn request() -> Value {
-    let package = |product: &str, pricing: &str| {
-        json!({"product_id": product, "pricing_option_id": pricing, "budget": 12_000.5})
-    };
+    let package =
+        |product: &str, pricing: &str| json!({"product_id": product, "pricing_option_id": pricing, "budget": 12_000.5});
     json!({
         "idempotency_key": fresh_key(),
         "account": {"account_id": SCOPE},

@@ -14,8 +14,8 @@ use anyhow::{Context, Result, ensure};
 use comfy_table::Table;
 use serde::Serialize;
 use std::{env, path::Path};
-use told::Told;
 use tokio::process::Command;
+use told::Told;
 
 const TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/webhook.json");
 // Handoff's share of a round must be long enough for the clock of /proc.
