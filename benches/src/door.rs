@@ -4,6 +4,7 @@ use crate::{
     mcp::{self, API_KEY, Mcp},
     pair::Seller,
     polls::{PRINCIPAL, TEMPLATE, account},
+    process,
 };
 use anyhow::{Context, Result, bail, ensure};
 use handoff_client::hash_line;
@@ -55,7 +56,7 @@ impl Door {
         let port = free_port()?;
         let keys = scratch.join("api-keys");
         std::fs::write(&keys, hash_line(PRINCIPAL, &API_KEY.into())? + "\n")?;
-        let mut command = Command::new(env::current_exe()?);
+        let mut command = process::own()?;
         command
             .arg("gateway")
             .env("HANDOFF_REGISTRY_URL", around.registry_url)

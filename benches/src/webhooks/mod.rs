@@ -7,7 +7,7 @@ mod told;
 use crate::{
     door::{buyer_python, program},
     pair::{Measurement, Seller, ratio},
-    process::cpu_ms,
+    process::{cpu_ms, own},
     report::{Aim, grid, middle},
 };
 use anyhow::{Context, Result, ensure};
@@ -61,7 +61,7 @@ pub(crate) async fn measure(
     let mut receiver = Told::start(Command::new(env::current_exe()?).arg("receiver").arg(&directory))?;
     let port = receiver.hear().await?["port"].as_u64().context("the receiver's port")?;
     let url = format!("https://localhost:{port}/webhooks/adcp");
-    let mut handoff = Command::new(env::current_exe()?);
+    let mut handoff = own()?;
     handoff.arg("sender").arg(&directory).args([&url, TEMPLATE]);
     let mut python = Command::new(buyer_python()?);
     python.arg(program("bench_webhooks.py")).arg("send").arg(&directory).args([&url, TEMPLATE]);
