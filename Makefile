@@ -54,7 +54,7 @@ dev: build ## Run everything on this machine, until Ctrl-C
 	@$(in_environment) "$$CARGO_TARGET_DIR/debug/acme-seller" dev
 
 .PHONY: bench
-bench: setup ## Measure beside bare workflows; ARGS="--rounds 8" for more, ARGS="--help" for what there is
+bench: setup ## Measure beside bare workflows and the Python SDK; ARGS="--only http" for a part, ARGS="--help" for all there is
 	@$(in_environment) cargo build --locked --release --package handoff-bench
 	@$(in_environment) scripts/with-services "$$CARGO_TARGET_DIR/release/handoff-bench" run $(ARGS)
 

@@ -3,8 +3,11 @@
 use crate::{
     peer::{Peer, Shape, Side},
     process::cpu_ms,
+    report::{Aim, grid, middle},
+    stats::{Spread, median},
 };
 use anyhow::Result;
+use comfy_table::Table;
 use futures::{StreamExt, TryStreamExt, stream};
 use handoff_tests::{Counts, Temporal};
 use serde::Serialize;
@@ -144,4 +147,87 @@ async fn count(peer: &Peer, shape: Shape, server: &Temporal, client: &Client) ->
 
 fn millis(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1_000.0
+}
+
+/// A quick answer beside the bare call, and the worker's CPU beside both bare ones.
+pub(crate) fn aims(arms: &[Measured]) -> Vec<Aim> {
+    let mut aims = Vec::new();
+    let mut add = |aim: String, measured: Option<f64>, limit: f64| {
+        aims.extend(measured.map(|measured| Aim::at_most(aim, measured, limit)));
+    };
+    let answer = ratio(arms, Shape::Answer, Side::Rust, |measured| Spread::of(&measured.submit_ms).p50);
+    add("quick synchronous answer beside the bare call, p50".into(), answer, 1.15);
+    for shape in Shape::ALL {
+        for (peer, limit) in [(Side::Rust, 1.3), (Side::Python, 1.0 / 3.0)] {
+            let ratio = ratio(arms, shape, peer, |measured| measured.worker_cpu_ms);
+            add(format!("worker CPU per task beside {peer}, {shape}"), ratio, limit);
+        }
+    }
+    aims
+}
+
+// Round by round, because only neighbours were measured on the same machine.
+fn ratio(arms: &[Measured], shape: Shape, peer: Side, of: impl Fn(&Measured) -> f64) -> Option<f64> {
+    let ratios = each(arms, shape, Side::Handoff).filter_map(|ours| {
+        let theirs = each(arms, shape, peer).find(|theirs| theirs.round == ours.round)?;
+        Some(of(ours) / of(theirs))
+    });
+    let ratios: Vec<f64> = ratios.collect();
+    (!ratios.is_empty()).then(|| median(&ratios))
+}
+
+fn each(arms: &[Measured], shape: Shape, side: Side) -> impl Iterator<Item = &Measured> {
+    arms.iter().filter(move |measured| measured.shape == shape && measured.side == side)
+}
+
+/// Each side in each shape, in the middle of its rounds.
+pub(crate) fn table(arms: &[Measured]) -> Table {
+    let mut table = grid(&[
+        "shape",
+        "side",
+        "submit p50/p99 ms",
+        "end to end p50/p99 ms",
+        "tasks/s",
+        "worker ms",
+        "server ms",
+        "client ms",
+    ]);
+    for shape in Shape::ALL {
+        for side in [Side::Handoff, Side::Rust, Side::Python] {
+            let these: Vec<&Measured> = each(arms, shape, side).collect();
+            if these.is_empty() {
+                continue;
+            }
+            let all = |of: fn(&Measured) -> &[f64]| -> Spread {
+                Spread::of(&these.iter().flat_map(|measured| of(measured).to_vec()).collect::<Vec<_>>())
+            };
+            table.add_row([
+                shape.to_string(),
+                side.to_string(),
+                all(|measured| &measured.submit_ms).to_string(),
+                all(|measured| &measured.end_to_end_ms).to_string(),
+                format!("{:.1}", middle(&these, |measured| measured.tasks_per_second)),
+                format!("{:.2}", middle(&these, |measured| measured.worker_cpu_ms)),
+                format!("{:.1}", middle(&these, |measured| measured.server_cpu_ms)),
+                format!("{:.2}", middle(&these, |measured| measured.client_cpu_ms)),
+            ]);
+        }
+    }
+    table
+}
+
+/// What each side in each shape costs the server.
+pub(crate) fn counts_table(counts: &[Counted]) -> Table {
+    let mut table = grid(&["shape", "side", "events", "workflow tasks", "actions", "requests"]);
+    for counted in counts {
+        table.add_row([
+            counted.shape.to_string(),
+            counted.side.to_string(),
+            counted.events.to_string(),
+            counted.workflow_tasks.to_string(),
+            format!("{:.1}", counted.actions),
+            format!("{:.1}", counted.requests),
+        ]);
+    }
+    table
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     bare::{Bare, BareInput},
+    process,
     seller::VERB,
 };
 use anyhow::{Context, Result, ensure};
@@ -18,7 +19,8 @@ use temporalio_client::{
 use temporalio_common::{data_converters::RawValue, protos::temporal::api::common::v1::Payload};
 use tokio::process::Command;
 
-const SCOPE: &str = "acct_bench";
+/// The account that all requests are for.
+pub(crate) const SCOPE: &str = "acct_bench";
 const PRINCIPAL: &str = "agent.bench.example";
 
 /// Who runs the workflows.
@@ -66,7 +68,7 @@ pub(crate) struct Peer {
 impl Peer {
     /// Starts Handoff's worker.
     pub(crate) async fn handoff(config: Config, cached: usize, scratch: &Path) -> Result<Self> {
-        let mut command = own("handoff", &config.task_queue, cached)?;
+        let mut command = worker(process::own()?, "handoff", &config.task_queue, cached);
         command.env("TEMPORAL_ADDRESS", config.temporal.address.as_deref().unwrap_or_default());
         command.env("HANDOFF_REGISTRY_URL", &config.registry_url).current_dir(scratch);
         let worker = Process::start(&mut command)?;
@@ -78,7 +80,8 @@ impl Peer {
     /// Starts the bare worker in this SDK.
     pub(crate) fn rust(client: Client, address: &str, cached: usize) -> Result<Self> {
         let task_queue = "bench-rust".to_owned();
-        let worker = Process::start(own("bare", &task_queue, cached)?.env("TEMPORAL_ADDRESS", address))?;
+        let mut command = worker(Command::new(env::current_exe()?), "bare", &task_queue, cached);
+        let worker = Process::start(command.env("TEMPORAL_ADDRESS", address))?;
         Ok(Self { side: Side::Rust, worker, client, task_queue, handoff: None })
     }
 
@@ -178,9 +181,8 @@ fn request(shape: Shape) -> Value {
     })
 }
 
-// This program again, as a worker.
-fn own(kind: &str, task_queue: &str, cached: usize) -> Result<Command> {
-    let mut command = Command::new(env::current_exe()?);
-    command.args(["worker", kind, "--task-queue", task_queue, "--cached", &cached.to_string()]);
-    Ok(command)
+// This program as a worker.
+fn worker(mut program: Command, kind: &str, task_queue: &str, cached: usize) -> Command {
+    program.args(["worker", kind, "--task-queue", task_queue, "--cached", &cached.to_string()]);
+    program
 }

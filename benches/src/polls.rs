@@ -1,7 +1,8 @@
 //! Polls and lists on a registry with many tasks.
 
-use crate::stats::Spread;
+use crate::{report::grid, stats::Spread};
 use anyhow::{Context, Result, ensure};
+use comfy_table::Table;
 use futures::future::try_join_all;
 use handoff_client::Tasks;
 use handoff_proto::{
@@ -18,9 +19,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-const ACCOUNTS: usize = 100;
-const PRINCIPAL: &str = "agent.bench.example";
-const TEMPLATE: &str = "template";
+/// How many accounts share the tasks.
+pub(crate) const ACCOUNTS: usize = 100;
+/// Whose they all are.
+pub(crate) const PRINCIPAL: &str = "agent.bench.example";
+/// The task of which all others are copies; the n-th is called so, and `-n`.
+pub(crate) const TEMPLATE: &str = "template";
 const AT_ONCE: usize = 16;
 
 /// A request on one database.
@@ -53,6 +57,21 @@ pub(crate) async fn measure(kind: DatabaseKind, tasks: usize, patience: Duration
     }
     registry.close().await;
     Ok(polled)
+}
+
+/// Each request on each database.
+pub(crate) fn table(polls: &[Polled]) -> Table {
+    let mut table = grid(&["database", "request", "tasks", "p50/p99 ms", "per second"]);
+    for polled in polls {
+        table.add_row([
+            polled.database.to_owned(),
+            polled.request.to_owned(),
+            polled.tasks.to_string(),
+            polled.ms.to_string(),
+            format!("{:.0}", polled.per_second),
+        ]);
+    }
+    table
 }
 
 #[derive(Clone, Copy)]
@@ -136,8 +155,9 @@ async fn loaded(reader: &Arc<Reader>, request: Request, patience: Duration) -> R
     Ok(f64::from(answered.iter().sum::<u32>()) / begun.elapsed().as_secs_f64())
 }
 
-// One task by the registry's own means, then copies of it: a hundred thousand claims would take longer than all the rest.
-async fn fill(kind: DatabaseKind, url: &str, registry: &Arc<dyn Registry>, tasks: usize) -> Result<()> {
+/// Fills a registry: one task by the registry's own means, then copies of it, because a hundred thousand claims would take
+/// longer than all the rest. The n-th copy, counted from 1, is [`account`] `n % ACCOUNTS`'s.
+pub(crate) async fn fill(kind: DatabaseKind, url: &str, registry: &Arc<dyn Registry>, tasks: usize) -> Result<()> {
     let task = TaskRef {
         task_id: TEMPLATE.to_owned(),
         scope: account(0),
@@ -203,7 +223,8 @@ fn copy(table: &str, columns: &[&str], tasks: usize) -> String {
     )
 }
 
-fn account(number: usize) -> String {
+/// An account's id.
+pub(crate) fn account(number: usize) -> String {
     format!("acct_{number}")
 }
 

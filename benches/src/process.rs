@@ -1,7 +1,20 @@
-//! What a process has used, as Linux tells it.
+//! This program's own processes, and what a process has used, as Linux tells it.
 
 use anyhow::{Context, Result};
-use std::fs;
+use std::{env, fs};
+use tokio::process::Command;
+
+/// This program again, as one of Handoff's processes. With `BENCH_UNDER`, words with spaces between, under that program: for
+/// a profiler.
+pub(crate) fn own() -> Result<Command> {
+    let program = env::current_exe()?;
+    let under = env::var("BENCH_UNDER").unwrap_or_default();
+    let mut words = under.split_whitespace();
+    let Some(first) = words.next() else { return Ok(Command::new(program)) };
+    let mut command = Command::new(first);
+    command.args(words).arg(program);
+    Ok(command)
+}
 
 // The unit of /proc's times: USER_HZ, which is 100 on every architecture that Rust runs Linux on.
 const TICK_MS: f64 = 10.0;

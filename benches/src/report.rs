@@ -1,11 +1,17 @@
 //! What was measured, in a table for people and in JSON for programs; and the aims, met or missed.
 
 use crate::{
-    arms::{Counted, Effort, Measured},
+    arms::{self, Counted, Effort, Measured},
+    discovery::Discovery,
+    http::Http,
+    load,
     parked::Parked,
     peer::{Shape, Side},
-    polls::Polled,
+    polls::{self, Polled},
+    start::{self, Started},
     stats::{Spread, median},
+    submit::{self, Submitted},
+    webhooks::{self, Delivered},
 };
 use comfy_table::{Table, presets};
 use serde::Serialize;
@@ -21,6 +27,11 @@ pub(crate) struct Report {
     pub(crate) counts: Vec<Counted>,
     pub(crate) parked: Option<Parked>,
     pub(crate) polls: Vec<Polled>,
+    pub(crate) http: Option<Http>,
+    pub(crate) submits: Vec<Submitted>,
+    pub(crate) discovery: Option<Discovery>,
+    pub(crate) starts: Vec<Started>,
+    pub(crate) webhooks: Vec<Delivered>,
 }
 
 /// Where it was measured.
@@ -40,6 +51,13 @@ pub(crate) struct Aim {
     pub(crate) met: bool,
 }
 
+impl Aim {
+    /// Met where no more than the limit was measured.
+    pub(crate) fn at_most(aim: String, measured: f64, limit: f64) -> Self {
+        Self { aim, measured, limit, met: measured <= limit }
+    }
+}
+
 impl Report {
     /// As JSON, with the aims.
     pub(crate) fn to_json(&self) -> serde_json::Result<String> {
@@ -54,109 +72,28 @@ impl Report {
 
     /// Each aim that this run measured.
     pub(crate) fn aims(&self) -> Vec<Aim> {
-        let mut aims = Vec::new();
-        let mut add = |aim: String, measured: Option<f64>, limit: f64| {
-            aims.extend(measured.map(|measured| Aim { aim, measured, limit, met: measured <= limit }));
-        };
-        let answer = self.ratio(Shape::Answer, Side::Rust, |measured| Spread::of(&measured.submit_ms).p50);
-        add("quick synchronous answer beside the bare call, p50".into(), answer, 1.15);
-        for shape in Shape::ALL {
-            for (peer, limit) in [(Side::Rust, 1.3), (Side::Python, 1.0 / 3.0)] {
-                let ratio = self.ratio(shape, peer, |measured| measured.worker_cpu_ms);
-                add(format!("worker CPU per task beside {peer}, {shape}"), ratio, limit);
-            }
-        }
+        let mut aims = arms::aims(&self.arms);
         for polled in self.polls.iter().filter(|polled| polled.request == "poll") {
-            add(format!("poll, ms, p50, {}", polled.database), Some(polled.ms.p50), 1.0);
+            aims.push(Aim::at_most(format!("poll, ms, p50, {}", polled.database), polled.ms.p50, 1.0));
         }
-        let beyond = self.parked.as_ref().map(Parked::per_thousand_beyond);
-        add("MB per 1,000 parked tasks beyond the cache".into(), beyond, 10.0);
+        if let Some(parked) = &self.parked {
+            aims.push(Aim::at_most(
+                "MB per 1,000 parked tasks beyond the cache".into(),
+                parked.per_thousand_beyond(),
+                10.0,
+            ));
+        }
+        aims.extend(self.http.iter().flat_map(Http::aims));
+        aims.extend(self.discovery.iter().flat_map(Discovery::aims));
+        aims.extend(webhooks::aims(&self.webhooks));
         aims
     }
 
-    // Round by round, because only neighbours were measured on the same machine.
-    fn ratio(&self, shape: Shape, peer: Side, of: impl Fn(&Measured) -> f64) -> Option<f64> {
-        let ratios = self.of(shape, Side::Handoff).filter_map(|ours| {
-            let theirs = self.of(shape, peer).find(|theirs| theirs.round == ours.round)?;
-            Some(of(ours) / of(theirs))
-        });
-        let ratios: Vec<f64> = ratios.collect();
-        (!ratios.is_empty()).then(|| median(&ratios))
-    }
-
-    fn of(&self, shape: Shape, side: Side) -> impl Iterator<Item = &Measured> {
-        self.arms.iter().filter(move |measured| measured.shape == shape && measured.side == side)
-    }
-
-    fn arms_table(&self) -> Table {
-        let mut table = table(&[
-            "shape",
-            "side",
-            "submit p50/p99 ms",
-            "end to end p50/p99 ms",
-            "tasks/s",
-            "worker ms",
-            "server ms",
-            "client ms",
-        ]);
-        for shape in Shape::ALL {
-            for side in [Side::Handoff, Side::Rust, Side::Python] {
-                let all = |of: fn(&Measured) -> &[f64]| -> Spread {
-                    Spread::of(&self.of(shape, side).flat_map(|measured| of(measured).to_vec()).collect::<Vec<_>>())
-                };
-                let middle = |of: fn(&Measured) -> f64| median(&self.of(shape, side).map(of).collect::<Vec<_>>());
-                if self.of(shape, side).next().is_none() {
-                    continue;
-                }
-                table.add_row([
-                    shape.to_string(),
-                    side.to_string(),
-                    all(|measured| &measured.submit_ms).to_string(),
-                    all(|measured| &measured.end_to_end_ms).to_string(),
-                    format!("{:.1}", middle(|measured| measured.tasks_per_second)),
-                    format!("{:.2}", middle(|measured| measured.worker_cpu_ms)),
-                    format!("{:.1}", middle(|measured| measured.server_cpu_ms)),
-                    format!("{:.2}", middle(|measured| measured.client_cpu_ms)),
-                ]);
-            }
-        }
-        table
-    }
-
-    fn counts_table(&self) -> Table {
-        let mut table = table(&["shape", "side", "events", "workflow tasks", "actions", "requests"]);
-        for counted in &self.counts {
-            table.add_row([
-                counted.shape.to_string(),
-                counted.side.to_string(),
-                counted.events.to_string(),
-                counted.workflow_tasks.to_string(),
-                format!("{:.1}", counted.actions),
-                format!("{:.1}", counted.requests),
-            ]);
-        }
-        table
-    }
-
-    fn polls_table(&self) -> Table {
-        let mut table = table(&["database", "request", "tasks", "p50/p99 ms", "per second"]);
-        for polled in &self.polls {
-            table.add_row([
-                polled.database.to_owned(),
-                polled.request.to_owned(),
-                polled.tasks.to_string(),
-                polled.ms.to_string(),
-                format!("{:.0}", polled.per_second),
-            ]);
-        }
-        table
-    }
-
     fn aims_table(&self) -> Table {
-        let mut table = table(&["aim", "measured", "at most", ""]);
+        let mut table = grid(&["aim", "measured", "at most", ""]);
         for aim in self.aims() {
             let verdict = if aim.met { "met" } else { "missed" };
-            table.add_row([aim.aim, format!("{:.2}", aim.measured), format!("{:.2}", aim.limit), verdict.to_owned()]);
+            table.add_row([aim.aim, format!("{:.3}", aim.measured), format!("{:.3}", aim.limit), verdict.to_owned()]);
         }
         table
     }
@@ -181,9 +118,22 @@ impl Display for Report {
             true => Ok(()),
             false => writeln!(f, "\n{title}\n{table}"),
         };
-        section("The arms, beside the same shapes without Handoff; CPU per task under load", self.arms_table())?;
-        section("Per task, counted", self.counts_table())?;
-        section("Reading tasks", self.polls_table())?;
+        section("The arms, beside the same shapes without Handoff; CPU per task under load", arms::table(&self.arms))?;
+        section("Per task, counted", arms::counts_table(&self.counts))?;
+        section("Reading tasks", polls::table(&self.polls))?;
+        if let Some(http) = &self.http {
+            section(
+                "Reading over MCP, without workers and Temporal, beside the Python SDK's server",
+                load::table(&http.loaded),
+            )?;
+            section("Memory of those servers; the Python SDK's registry is within it", http.memory_table())?;
+        }
+        section("To submitted, one request at a time, on the workflow arm", submit::table(&self.submits))?;
+        if let Some(discovery) = &self.discovery {
+            section("Keyless discovery over MCP, answered at once", load::table(&discovery.loaded))?;
+        }
+        section("From spawn, with an empty registry", start::table(&self.starts))?;
+        section("Signed webhooks over TLS, by the sender alone", webhooks::table(&self.webhooks))?;
         if let Some(parked) = &self.parked {
             let mut text = String::new();
             write!(
@@ -225,15 +175,22 @@ impl Display for Shape {
     }
 }
 
-fn table(head: &[&str]) -> Table {
+/// An empty table.
+pub(crate) fn grid(head: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header(head);
     table
 }
 
+/// The median of one thing that was measured several times.
+pub(crate) fn middle<T>(measured: &[&T], of: impl Fn(&T) -> f64) -> f64 {
+    median(&measured.iter().map(|one| of(one)).collect::<Vec<_>>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pair::Seller;
 
     fn measured(side: Side, round: usize, submit: f64, worker: f64) -> Measured {
         Measured {
@@ -247,6 +204,10 @@ mod tests {
             server_cpu_ms: 1.0,
             client_cpu_ms: 1.0,
         }
+    }
+
+    fn delivered(seller: Seller, sender_cpu_ms: f64) -> Delivered {
+        Delivered { seller, round: 0, deliveries: 10, at_once: 2, per_second: 123.0, sender_cpu_ms }
     }
 
     fn report(arms: Vec<Measured>) -> Report {
@@ -264,6 +225,11 @@ mod tests {
                 ms: Spread { p50: 0.2, p99: 0.9 },
                 per_second: 1.0,
             }],
+            http: None,
+            submits: vec![],
+            discovery: None,
+            starts: vec![],
+            webhooks: vec![delivered(Seller::Handoff, 0.5), delivered(Seller::Python, 20.0)],
         }
     }
 
@@ -278,18 +244,20 @@ mod tests {
         ]);
         let aims: Vec<(f64, bool)> =
             report.aims().iter().map(|aim| ((aim.measured * 100.0).round() / 100.0, aim.met)).collect();
-        assert_eq!(aims, [(1.1, true), (2.0, false), (0.2, true), (11.0, false)]);
+        assert_eq!(aims, [(1.1, true), (2.0, false), (0.2, true), (11.0, false), (0.03, true)]);
     }
 
     #[test]
     fn the_table_and_the_json_say_the_same() {
         let report = report(vec![measured(Side::Handoff, 0, 11.0, 4.0), measured(Side::Rust, 0, 10.0, 2.0)]);
         let text = report.to_string();
-        for expected in ["bare Rust", "11.00 / 11.00", "met", "missed", "0.20 / 0.90", "11.0 MB beyond"] {
+        for expected in
+            ["bare Rust", "11.00 / 11.00", "met", "missed", "0.20 / 0.90", "11.0 MB beyond", "Python SDK", "0.025"]
+        {
             assert!(text.contains(expected), "{expected} is missing in\n{text}");
         }
         assert!(!text.contains("Per task, counted"), "{text}");
         let json: serde_json::Value = serde_json::from_str(&report.to_json().unwrap()).unwrap();
-        assert_eq!((&json["arms"][0]["side"], json["aims"].as_array().map(Vec::len)), (&"handoff".into(), Some(4)));
+        assert_eq!((&json["arms"][0]["side"], json["aims"].as_array().map(Vec::len)), (&"handoff".into(), Some(5)));
     }
 }
