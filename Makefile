@@ -13,17 +13,19 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup
-setup: ## Install the tools of the tests into a cache directory (the others do this by themselves)
+setup: ## Install the tools of the tests into a cache directory (the others install what they need by themselves)
 	@scripts/setup
 
-# Programs and tests in one go: built apart, their dependencies would differ in features, and be built twice.
+# Always the whole workspace: packages built alone differ in their dependencies' features, which are then built twice.
 .PHONY: build
-build: setup ## Build the programs and the tests
-	@$(in_environment) cargo build --locked --workspace --bins --tests
+build: ## Build the programs
+	@scripts/setup --programs
+	@$(in_environment) cargo build --locked --workspace --bins
 
 # The tests of the documentation need no servers. The others come last, so that the output ends with their summary.
 .PHONY: test
-test: build ## Run all tests, beside a PostgreSQL and a Temporal server made for them
+test: setup ## Run all tests, beside a PostgreSQL and a Temporal server made for them
+	@$(in_environment) cargo build --locked --workspace --bins --tests
 	@$(in_environment) cargo test --locked --workspace --doc --quiet
 	@$(in_environment) scripts/with-services \
 		cargo nextest run --locked --workspace --profile $(nextest_profile)

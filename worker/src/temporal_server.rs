@@ -9,12 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
+    io::AsyncWriteExt,
     net::TcpStream,
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
 };
 
 // One source for this command, the tests and the documentation.
 const FLAGS: &str = include_str!("../../deploy/temporal/dev-server.flags");
+
+// Becomes the server. What it leaves behind kills the server when its pipe from us ends without a line: we were killed. An
+// orphan would go on with the database, beside the server of the next start.
+const LAUNCH: &str = r#"exec 3<&0; { read -r line <&3 || kill -KILL $$; } & exec "$@" 3<&- </dev/null"#;
 
 const START_PATIENCE: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
@@ -47,9 +52,10 @@ pub struct ServerOptions {
     pub binary: Option<PathBuf>,
 }
 
-/// A running embedded server. Killed when dropped; stop it with [`TemporalServer::stop`].
+/// A running embedded server. Killed when dropped, and when this process is; stop it with [`TemporalServer::stop`].
 pub struct TemporalServer {
     process: Child,
+    lifeline: ChildStdin,
     address: SocketAddr,
     ui: Option<SocketAddr>,
     metrics: Option<SocketAddr>,
@@ -67,7 +73,8 @@ impl TemporalServer {
         let metrics = options.metrics_port.map(listen_address).transpose()?;
         let log = std::fs::File::create(&options.log)
             .with_context(|| format!("{} can't be written", options.log.display()))?;
-        let mut command = Command::new(&binary);
+        let mut command = Command::new("sh");
+        command.args(["-c", LAUNCH, "sh"]).arg(&binary);
         command.args(["server", "start-dev", "--ip", "127.0.0.1"]);
         command.arg("--port").arg(address.port().to_string());
         match ui {
@@ -80,10 +87,11 @@ impl TemporalServer {
         command.arg("--db-filename").arg(&options.database);
         command.args(flags());
         // A process group of its own: a Ctrl-C at the terminal stops the worker first, then the server.
-        command.process_group(0).kill_on_drop(true).stdin(Stdio::null());
+        command.process_group(0).kill_on_drop(true).stdin(Stdio::piped());
         command.stdout(log.try_clone()?).stderr(log);
-        let process = command.spawn().with_context(|| format!("{} can't be started", binary.display()))?;
-        let mut server = Self { process, address, ui, metrics };
+        let mut process = command.spawn().with_context(|| format!("{} can't be started", binary.display()))?;
+        let lifeline = process.stdin.take().context("the server's stdin is a pipe")?;
+        let mut server = Self { process, lifeline, address, ui, metrics };
         server.wait_until_up(&options.log).await?;
         Ok(server)
     }
@@ -117,12 +125,20 @@ impl TemporalServer {
         if tokio::time::timeout(STOP_PATIENCE, self.process.wait()).await.is_err() {
             self.process.kill().await.context("the Temporal server can't be stopped")?;
         }
+        self.let_go().await;
         Ok(())
     }
 
     /// Kills the server (SIGKILL), as a crash would.
     pub async fn kill(mut self) -> Result<()> {
-        self.process.kill().await.context("the Temporal server can't be killed")
+        self.process.kill().await.context("the Temporal server can't be killed")?;
+        self.let_go().await;
+        Ok(())
+    }
+
+    // It has ended: its process id may soon be another's.
+    async fn let_go(&mut self) {
+        let _ = self.lifeline.write_all(b"\n").await;
     }
 
     async fn wait_until_up(&mut self, log: &Path) -> Result<()> {

@@ -19,6 +19,7 @@ These are read by the scripts that build and test Handoff, not by its programs: 
 `HANDOFF_POSTGRES_BIN`, `HANDOFF_PYTHON`, `HANDOFF_BUYER_PYTHON`, `HANDOFF_BUYER_NODE`, `HANDOFF_BUYER_NODE_MODULES`,
 `HANDOFF_ADCP_SCHEMAS`, `HANDOFF_ADCP_VECTORS` (set by `scripts/env`), `HANDOFF_TEST_POSTGRES_URL`,
 `HANDOFF_TEST_TEMPORAL` (set by `scripts/with-services`), `HANDOFF_TEST_FUZZ` (how many broken requests), `HANDOFF_TEST_SEED` (which).
+`HANDOFF_BUYER_URL`, which `dev` prints, is for whoever types commands: no program reads it.
 ";
 
 /// The reference, as Markdown.

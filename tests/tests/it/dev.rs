@@ -75,9 +75,18 @@ impl Dev {
         let pid = self.process.id().expect("it runs").to_string();
         Command::new("kill").args(["-INT", &pid]).status().await.expect("kill runs");
         assert!(self.process.wait().await.expect("it ends").success(), "a Ctrl-C is no error");
-        let temporal = self.temporal;
+        self.server_is_gone().await;
+    }
+
+    /// As a crash would: nothing of it gets to run.
+    async fn kill(mut self) {
+        self.process.kill().await.expect("it is killed");
+        self.server_is_gone().await;
+    }
+
+    async fn server_is_gone(&self) {
         eventually("the embedded server is gone", || async {
-            TcpStream::connect(&temporal).await.is_err().then_some(())
+            TcpStream::connect(&self.temporal).await.is_err().then_some(())
         })
         .await;
     }
@@ -89,6 +98,11 @@ async fn dev_comes_up_works_and_leaves_nothing_behind() {
     let dev = start(directory.path()).await;
     let doctor = dev.handoff(&["doctor"]).await;
     assert!(doctor.status.success(), "{}", String::from_utf8_lossy(&doctor.stdout));
+    // Another one would open the same databases.
+    let second =
+        Command::new(binary("acme-seller")).args(["dev", "--data-dir"]).arg(directory.path()).output().await.unwrap();
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(!second.status.success() && said.contains("another `dev` runs on"), "{said}");
     let metrics = dev.metrics.strip_prefix("http://").and_then(|url| url.strip_suffix("/metrics")).unwrap();
     assert!(metrics.starts_with("127.0.0.1:"), "{metrics}");
     assert_eq!(Scrape::of(metrics).await.unwrap().value("handoff_build_info", &[]), 1.0);
@@ -107,5 +121,6 @@ async fn dev_comes_up_works_and_leaves_nothing_behind() {
     let tasks: serde_json::Value = serde_json::from_slice(&tasks.stdout).unwrap();
     assert_eq!(tasks["tasks"].as_array().map(Vec::len), Some(1), "{tasks}");
     assert_eq!(std::fs::read_to_string(&again.keys).unwrap(), key, "the key is made once");
-    again.interrupt().await;
+    again.kill().await;
+    start(directory.path()).await.interrupt().await;
 }

@@ -6,17 +6,18 @@ use super::{
     worker,
 };
 use crate::{Port, ServerOptions, TemporalServer, WorkerSettings};
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use handoff_activities::seller::Handlers;
 use handoff_client::{
-    ApiKeys, CheckStatus, Config, DEFAULT_REGISTRY_URL, SigningSource, codec::KeySource, generate_api_key,
+    ApiKeys, CheckStatus, Config, DEFAULT_REGISTRY_URL, Environment, SigningSource, codec::KeySource, generate_api_key,
 };
 use secrecy::{ExposeSecret, SecretString};
 use std::{
+    fs::{File, TryLockError},
     io::Write,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -80,8 +81,14 @@ pub(crate) async fn run(
     mut config: Config,
     parts: Parts,
 ) -> Result<()> {
+    if config.environment == Environment::Production {
+        bail!(
+            "`dev` is not for HANDOFF_ENV=production: it brings a Temporal server that stores in SQLite; run `worker` and `gateway`"
+        );
+    }
     // What is printed is used in other directories.
     args.data_dir = std::path::absolute(&args.data_dir)?;
+    let _held = hold(&args.data_dir)?;
     if config.encryption.is_none() {
         config.encryption = KeySource::file_or_new(&args.data_dir.join("keys"))?;
     }
@@ -106,6 +113,23 @@ pub(crate) async fn run(
     let ended = serve(name, &args, gateway_args, &config, parts, &server).await;
     let stopped = server.stop().await;
     ended.and(stopped)
+}
+
+/// Keeps every other `dev` away from these files for as long as the lock lives: two Temporal servers on one database would
+/// undo each other's work. The system releases it, however this process ends.
+fn hold(directory: &Path) -> Result<File> {
+    let path = directory.join("lock");
+    let lock = std::fs::create_dir_all(directory)
+        .and_then(|()| File::create(&path))
+        .with_context(|| format!("can't make {}", path.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => bail!(
+            "another `dev` runs on {}: stop it, or give this one a directory of its own (--data-dir or HANDOFF_DATA_DIR)",
+            directory.display()
+        ),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("can't lock {}", path.display())),
+    }
 }
 
 async fn serve(
