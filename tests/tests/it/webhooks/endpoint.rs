@@ -25,7 +25,7 @@ use tokio::{
 
 /// How an endpoint answers.
 #[derive(Clone, Debug)]
-pub(super) enum Say {
+pub(crate) enum Say {
     Status(u16),
     With(u16, &'static [(&'static str, &'static str)]),
     /// Nothing, for a long time.
@@ -36,7 +36,7 @@ pub(super) enum Say {
 
 /// A delivery as it came.
 #[derive(Clone, Debug)]
-pub(super) struct Delivery {
+pub(crate) struct Delivery {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
@@ -58,14 +58,14 @@ struct Shared {
 }
 
 /// An endpoint on this machine, by plain HTTP. It answers by its plan, and then 200.
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     shared: Shared,
     port: u16,
     serving: tokio::task::JoinHandle<()>,
 }
 
 impl Endpoint {
-    pub(super) async fn start(plan: impl IntoIterator<Item = Say>) -> Self {
+    pub(crate) async fn start(plan: impl IntoIterator<Item = Say>) -> Self {
         Self::on(0, plan).await
     }
 
@@ -82,11 +82,11 @@ impl Endpoint {
         self.port
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}/hook?key=value", self.port)
     }
 
-    pub(super) fn came(&self) -> Vec<Delivery> {
+    pub(crate) fn came(&self) -> Vec<Delivery> {
         self.shared.came.lock().unwrap().clone()
     }
 }

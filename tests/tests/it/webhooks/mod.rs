@@ -2,7 +2,8 @@
 
 mod endpoint;
 
-use endpoint::{Buyer, Endpoint, Say};
+pub(crate) use endpoint::Endpoint;
+use endpoint::{Buyer, Say};
 use handoff_client::{
     CallError, Config, SigningSource,
     codec::{Key, KeySource},
