@@ -174,6 +174,7 @@ impl v1::HousekeepingSummary {
         self.kept += other.kept;
         self.forgotten += other.forgotten;
         self.errors += other.errors;
+        self.redelivered += other.redelivered;
         self.problems.extend(other.problems.iter().cloned());
         if other.oldest_left.is_some() {
             let is_older = self.oldest_left.is_none() || oldest(&other.oldest_left) < oldest(&self.oldest_left);
@@ -183,7 +184,7 @@ impl v1::HousekeepingSummary {
 
     /// Something was written.
     pub fn wrote(&self) -> bool {
-        self.settled + self.discarded + self.voided + self.purged + self.forgotten > 0
+        self.settled + self.discarded + self.voided + self.redelivered + self.purged + self.forgotten > 0
     }
 }
 

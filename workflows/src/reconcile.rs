@@ -1,10 +1,11 @@
-//! A housekeeping round: ends requests whose run is gone, purges what has ended long ago, and deletes old tombstones.
+//! A housekeeping round: ends requests whose run is gone, has webhooks told whose run is gone, purges what has ended long ago,
+//! and deletes old tombstones.
 //!
 //! Pages are activities that are tried until they succeed: a registry or a Temporal that is down makes a round wait. What
 //! can't succeed is given up, named in the result, and does not hold the steps after it.
 
 use handoff_proto::{
-    activities::{ForgetTombstones, PurgeRequests, ReconcileRequests},
+    activities::{ForgetTombstones, PurgeRequests, ReconcileRequests, RedeliverWebhooks},
     payload,
     v1::{
         HousekeepingInput, HousekeepingPage, HousekeepingPageResult, HousekeepingProgress, HousekeepingSummary,
@@ -25,6 +26,8 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(1800);
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
 // Some six events each: a history stays far below what Temporal warns of.
 const PAGES_A_RUN: u32 = 50;
+// Rounds that began before webhooks were looked at end without.
+const REDELIVERS: &str = "redeliver_webhooks";
 
 /// A run of the workflow `reconcile`.
 #[workflow]
@@ -61,7 +64,7 @@ impl Reconcile {
                 }
             }
             if progress.cursor.is_none() {
-                match after(progress.step()) {
+                match after(ctx, progress.step()) {
                     Some(step) => progress.set_step(step),
                     None => return Ok(summary),
                 }
@@ -72,9 +75,10 @@ impl Reconcile {
 
 type Ctx = WorkflowContext<Reconcile>;
 
-fn after(step: Step) -> Option<Step> {
+fn after(ctx: &Ctx, step: Step) -> Option<Step> {
     match step {
-        Step::Reconcile => Some(Step::Purge),
+        Step::Reconcile if ctx.patched(REDELIVERS) => Some(Step::Redeliver),
+        Step::Reconcile | Step::Redeliver => Some(Step::Purge),
         Step::Purge => Some(Step::Forget),
         Step::Forget => None,
     }
@@ -92,6 +96,7 @@ async fn page(
     };
     match progress.step() {
         Step::Reconcile => call(ctx, ReconcileRequests, page(&input.reconcile_after)).await,
+        Step::Redeliver => call(ctx, RedeliverWebhooks, page(&input.reconcile_after)).await,
         Step::Purge => call(ctx, PurgeRequests, page(&input.retention)).await,
         Step::Forget => call(ctx, ForgetTombstones, page(&input.tombstone_retention)).await,
     }

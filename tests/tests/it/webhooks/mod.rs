@@ -1,6 +1,7 @@
 //! Webhooks that arrive: what is sent, when, how often, and what is never reached.
 
 mod endpoint;
+mod lost;
 
 pub(crate) use endpoint::Endpoint;
 use endpoint::{Buyer, Say};
