@@ -6,6 +6,7 @@ mod list_tasks;
 mod status;
 mod task_status;
 mod webhook;
+mod write_only;
 
 pub use envelope::{completed_body, failed_body, replay_body, submitted_body, with_context};
 pub use error::{AdcpError, Issue, Recovery};
@@ -13,3 +14,4 @@ pub use list_tasks::{ListTasksFilters, ListTasksRequest, Pagination, Sort, SortD
 pub use status::{ParseStatusError, TaskStatus};
 pub use task_status::{GetTaskStatusRequest, task_status_body};
 pub use webhook::{WebhookEvent, webhook_body};
+pub use write_only::{strip_write_only, without_write_only};

@@ -15,10 +15,7 @@ use crate::{
 use async_trait::async_trait;
 use chrono::Utc;
 use handoff_proto::{
-    v1::{
-        AdcpError, Completion, Decision, HistoryEntry, Progress, Settlement, Standing, TaskRecord, TaskRef,
-        completion::Outcome,
-    },
+    v1::{AdcpError, Completion, Decision, HistoryEntry, Progress, Settlement, Standing, TaskRecord, TaskRef},
     wire::ListTasksRequest,
 };
 use std::{collections::HashMap, time::Duration};
@@ -262,17 +259,14 @@ impl<S: Store> Registry for Engine<S> {
     }
 
     async fn settle(&self, task: &TaskRef, completion: &Completion) -> Result<Option<Settlement>> {
-        match &completion.outcome {
-            Some(Outcome::ResultJson(result)) => check::text("completion.result_json", result)?,
-            Some(_) => {}
-            None => return Err(check::invalid("completion.outcome", "is missing")),
-        }
-        let recorded = self.apply(task, |request, step| rules::finish::settle(request, completion, step)).await?;
+        let completion = check::completion(completion)?;
+        let recorded = self.apply(task, |request, step| rules::finish::settle(request, &completion, step)).await?;
         Ok(recorded.flatten())
     }
 
     async fn discard(&self, task: &TaskRef, error: &AdcpError) -> Result<Option<Settlement>> {
-        let recorded = self.apply(task, |request, step| rules::finish::discard(request, error, step)).await?;
+        let error = error.clone().without_write_only();
+        let recorded = self.apply(task, |request, step| rules::finish::discard(request, &error, step)).await?;
         Ok(recorded.flatten())
     }
 
@@ -387,7 +381,8 @@ impl<S: Store> Registry for Engine<S> {
     }
 
     async fn reconcile(&self, observed: &Observation, error: &AdcpError) -> Result<Reconciled> {
-        let rule = |request: &mut Request, step: &mut Step| rules::maintain::reconcile(request, observed, error, step);
+        let error = error.clone().without_write_only();
+        let rule = |request: &mut Request, step: &mut Step| rules::maintain::reconcile(request, observed, &error, step);
         Ok(self.apply(&observed.task, rule).await?.unwrap_or(Reconciled::Changed))
     }
 
