@@ -49,7 +49,7 @@ pub use error::Error;
 pub use handoff_store::Viewer;
 pub use housekeeping::{
     HousekeepingSettings, PurgeAction, PurgeReport, PurgedRequest, ReconcileAction, ReconcileReport, ReconciledRequest,
-    RunSeen,
+    ReconciledWebhook, RedeliverAction, RunSeen,
 };
 pub use progress::ProgressReport;
 pub use reseal::ResealReport;

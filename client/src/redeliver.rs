@@ -3,12 +3,13 @@
 use crate::{Error, Handoff};
 use handoff_proto::{
     convert::to_proto_duration,
-    v1::{RedeliveryInput, WebhookPlan},
+    v1::{RedeliveryInput, TaskRef, WebhookPlan},
     workflows::{RedeliveryWorkflow, publish_task_queue, redelivery_workflow_id},
 };
 use handoff_store::Viewer;
+use std::time::Duration;
 use temporalio_client::{
-    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions, errors::WorkflowStartError,
+    Client, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions, errors::WorkflowStartError,
 };
 use tonic::Code;
 
@@ -21,23 +22,24 @@ impl Handoff {
         if self.registry().webhook_log(task_id).await?.is_none() {
             return Ok(false);
         }
-        let plan = WebhookPlan {
-            task_queue: publish_task_queue(&self.config().task_queue),
-            horizon: Some(to_proto_duration(self.config().webhooks.horizon)),
-        };
-        let options = WorkflowStartOptions::new(self.config().task_queue.clone(), redelivery_workflow_id(task_id))
-            .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
-            .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
-            .build();
-        let input = RedeliveryInput { task: Some(task), plan: Some(plan) };
-        match self.temporal()?.start_workflow(RedeliveryWorkflow, input, options).await {
-            Ok(_) | Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(true),
-            Err(WorkflowStartError::Rpc(status)) => Err(Error::temporal("start the redelivery", &status)),
-            Err(other) => Err(Error::Temporal {
-                operation: "start the redelivery",
-                code: Code::Unknown,
-                message: other.to_string(),
-            }),
+        start(self.temporal()?, &self.config().task_queue, self.config().webhooks.horizon, task).await?;
+        Ok(true)
+    }
+}
+
+/// Starts a redelivery, unless one is at work.
+pub(crate) async fn start(temporal: &Client, task_queue: &str, horizon: Duration, task: TaskRef) -> Result<(), Error> {
+    let plan = WebhookPlan { task_queue: publish_task_queue(task_queue), horizon: Some(to_proto_duration(horizon)) };
+    let options = WorkflowStartOptions::new(task_queue.to_owned(), redelivery_workflow_id(&task.task_id))
+        .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
+        .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
+        .build();
+    let input = RedeliveryInput { task: Some(task), plan: Some(plan) };
+    match temporal.start_workflow(RedeliveryWorkflow, input, options).await {
+        Ok(_) | Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(()),
+        Err(WorkflowStartError::Rpc(status)) => Err(Error::temporal("start the redelivery", &status)),
+        Err(other) => {
+            Err(Error::Temporal { operation: "start the redelivery", code: Code::Unknown, message: other.to_string() })
         }
     }
 }

@@ -27,11 +27,13 @@ use temporalio_client::{
     callback_based::{CallbackBasedGrpcService, GrpcSuccessResponse},
 };
 use temporalio_common::protos::temporal::api::{
-    common::v1::{Payload, Payloads},
-    enums::v1::UpdateWorkflowExecutionLifecycleStage,
+    common::v1::{Payload, Payloads, WorkflowExecution},
+    enums::v1::{UpdateWorkflowExecutionLifecycleStage, WorkflowExecutionStatus},
     update::v1 as update,
+    workflow::v1::{WorkflowExecutionConfig, WorkflowExecutionInfo},
     workflowservice::v1::{
-        ExecuteMultiOperationResponse, StartWorkflowExecutionResponse, UpdateWorkflowExecutionResponse,
+        DescribeWorkflowExecutionResponse, ExecuteMultiOperationResponse, StartWorkflowExecutionResponse,
+        UpdateWorkflowExecutionResponse,
         execute_multi_operation_response::{Response, response},
     },
 };
@@ -53,6 +55,9 @@ pub(crate) struct FakeRegistry {
     pub(crate) purgeable: Mutex<Vec<Candidate>>,
     pub(crate) purged: Mutex<Vec<String>>,
     pub(crate) claimed: Mutex<Vec<NewClaim>>,
+    /// What is owed when it is listed, and how far it is when it is looked at again.
+    pub(crate) webhook: Mutex<Option<(WebhookRecord, WebhookState)>>,
+    pub(crate) webhooks_recorded: Mutex<Vec<WebhookState>>,
 }
 
 impl FakeRegistry {
@@ -157,21 +162,24 @@ impl Registry for FakeRegistry {
         _: &TaskRef,
         _: &str,
         _: Option<&WebhookAttempt>,
-        _: WebhookState,
+        state: WebhookState,
     ) -> Result<Option<WebhookState>> {
-        Ok(None)
+        self.webhooks_recorded.lock().unwrap().push(state);
+        Ok(Some(state))
     }
 
     async fn renew_webhook(&self, _: &TaskRef) -> Result<Option<WebhookState>> {
         Ok(None)
     }
 
-    async fn webhooks(&self, _: &WebhookFilter, _: u32) -> Result<Vec<WebhookRecord>> {
-        Ok(Vec::new())
+    async fn webhooks(&self, filter: &WebhookFilter, _: u32) -> Result<Vec<WebhookRecord>> {
+        let webhook = self.webhook.lock().unwrap().clone().filter(|_| filter.after.is_none());
+        Ok(webhook.into_iter().map(|(listed, _)| listed).collect())
     }
 
     async fn webhook_log(&self, _: &str) -> Result<Option<(WebhookRecord, Vec<WebhookAttempt>)>> {
-        Ok(None)
+        let webhook = self.webhook.lock().unwrap().clone();
+        Ok(webhook.map(|(listed, state)| (WebhookRecord { state, ..listed }, Vec::new())))
     }
 
     async fn reseal(&self, after: Option<&str>, _: u32, _: bool) -> Result<Resealed> {
@@ -340,6 +348,22 @@ pub(crate) async fn fake_handoff(
     let (temporal, calls) = fake_temporal(answer).await;
     let registry = Arc::new(registry);
     (Handoff::from_parts(temporal, registry.clone(), Config::default()), registry, calls)
+}
+
+/// The answer to a look at a run that is open.
+pub(crate) fn running() -> Say {
+    let execution = WorkflowExecution { workflow_id: "acct/t".into(), run_id: "run".into() };
+    let info = WorkflowExecutionInfo {
+        execution: Some(execution),
+        status: WorkflowExecutionStatus::Running.into(),
+        ..Default::default()
+    };
+    let response = DescribeWorkflowExecutionResponse {
+        execution_config: Some(WorkflowExecutionConfig::default()),
+        workflow_execution_info: Some(info),
+        ..Default::default()
+    };
+    Say::Message(response.encode_to_vec())
 }
 
 /// The answer to Update-With-Start once the run has said this.

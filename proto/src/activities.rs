@@ -79,6 +79,10 @@ activity!(
     ReconcileRequests, "reconcile_requests", v1::HousekeepingPage => v1::HousekeepingPageResult
 );
 activity!(
+    /// Starts a redelivery of each pending webhook whose run is gone.
+    RedeliverWebhooks, "redeliver_webhooks", v1::HousekeepingPage => v1::HousekeepingPageResult
+);
+activity!(
     /// Purges ended requests, of which tombstones are left.
     PurgeRequests, "purge_requests", v1::HousekeepingPage => v1::HousekeepingPageResult
 );

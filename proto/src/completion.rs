@@ -53,7 +53,8 @@ pub fn from_json(text: &[u8], intent: Intent) -> Result<v1::Completion, InvalidC
     if is_envelope(&fields) { from_envelope(fields) } else { from_bare(Value::Object(fields), intent) }
 }
 
-/// Checks content that every form must satisfy.
+/// Checks content that every form must satisfy, and takes out what the protocol marks write-only: what is compared with the
+/// recorded end, and what Temporal keeps, is what is recorded.
 pub fn check(completion: v1::Completion) -> Result<v1::Completion, InvalidCompletion> {
     for (name, text, limit) in [
         ("decision_id", &completion.decision_id, MAX_DECISION_ID_BYTES),
@@ -93,7 +94,7 @@ pub fn check(completion: v1::Completion) -> Result<v1::Completion, InvalidComple
         }
         Some(Outcome::Cancellation(_)) => {}
     }
-    Ok(completion)
+    Ok(completion.without_write_only())
 }
 
 const OUTCOMES: [&str; 6] = ["result", "error", "result_json", "resultJson", "cancellation", "outcome"];

@@ -1,8 +1,8 @@
 //! Between protobuf messages and the wire types.
 
 use crate::{
-    v1::{self, completion},
-    wire::{AdcpError, Recovery, TaskStatus},
+    v1::{self, completion, decision},
+    wire::{AdcpError, Recovery, TaskStatus, without_write_only},
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 use pbjson_types::Timestamp;
@@ -54,6 +54,14 @@ impl v1::AdcpError {
             issues: serde_json::from_str(&self.issues_json).unwrap_or_default(),
             details: serde_json::from_str(&self.details_json).ok(),
         }
+    }
+}
+
+impl v1::AdcpError {
+    /// Without what the protocol marks write-only.
+    #[must_use]
+    pub fn without_write_only(self) -> Self {
+        Self { details_json: without_write_only(self.details_json), ..self }
     }
 }
 
@@ -132,7 +140,33 @@ impl v1::TaskInput {
     }
 }
 
+impl v1::Decision {
+    /// Without what the protocol marks write-only in what the buyer is told.
+    #[must_use]
+    pub fn without_write_only(self) -> Self {
+        let kind = self.kind.map(|kind| match kind {
+            decision::Kind::Complete(complete) => {
+                decision::Kind::Complete(decision::Complete { result_json: without_write_only(complete.result_json) })
+            }
+            decision::Kind::Refuse(error) => decision::Kind::Refuse(error.without_write_only()),
+            handed_off => handed_off,
+        });
+        Self { kind }
+    }
+}
+
 impl v1::Completion {
+    /// Without what the protocol marks write-only.
+    #[must_use]
+    pub fn without_write_only(self) -> Self {
+        let outcome = self.outcome.map(|outcome| match outcome {
+            completion::Outcome::ResultJson(result) => completion::Outcome::ResultJson(without_write_only(result)),
+            completion::Outcome::Error(error) => completion::Outcome::Error(error.without_write_only()),
+            cancellation => cancellation,
+        });
+        Self { outcome, ..self }
+    }
+
     /// The task status that this decision leads to. A result with `status: rejected` rejects.
     pub fn status(&self) -> Option<TaskStatus> {
         Some(match self.outcome.as_ref()? {
@@ -180,6 +214,7 @@ impl v1::HousekeepingSummary {
         self.swept += other.swept;
         self.released += other.released;
         self.errors += other.errors;
+        self.redelivered += other.redelivered;
         self.problems.extend(other.problems.iter().cloned());
         if other.oldest_left.is_some() {
             let is_older = self.oldest_left.is_none() || oldest(&other.oldest_left) < oldest(&self.oldest_left);
@@ -189,7 +224,8 @@ impl v1::HousekeepingSummary {
 
     /// Something was written.
     pub fn wrote(&self) -> bool {
-        self.settled + self.discarded + self.voided + self.purged + self.forgotten + self.swept + self.released > 0
+        let settled = self.settled + self.discarded + self.voided + self.redelivered;
+        settled + self.purged + self.forgotten + self.swept + self.released > 0
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{NewClaim, ProposalCause, ProposalKey, ProposalUse, RegistryError, Viewer};
 use handoff_proto::{
     limits::MAX_SCOPE_BYTES,
-    v1::{Decision, TaskRef, decision::Kind},
+    v1::{Completion, Decision, TaskRef, completion::Outcome, decision::Kind},
     wire::OfferedProposal,
 };
 
@@ -38,15 +38,27 @@ pub(crate) fn claim(claim: &NewClaim) -> Result<(), RegistryError> {
     }
 }
 
-/// A decision that can be recorded.
+/// A decision as it is recorded: without what the protocol marks write-only.
 pub(crate) fn decision(decision: &Decision) -> Result<Kind, RegistryError> {
-    let Some(kind) = decision.kind.clone() else { return Err(invalid("decision.kind", "is missing")) };
+    let Some(kind) = decision.clone().without_write_only().kind else {
+        return Err(invalid("decision.kind", "is missing"));
+    };
     match &kind {
         Kind::Complete(complete) => text("decision.complete.result_json", &complete.result_json)?,
         Kind::Void(_) => return Err(invalid("decision.kind", "void is not a decision")),
         _ => {}
     }
     Ok(kind)
+}
+
+/// An end as it is recorded: without what the protocol marks write-only.
+pub(crate) fn completion(completion: &Completion) -> Result<Completion, RegistryError> {
+    match &completion.outcome {
+        Some(Outcome::ResultJson(result)) => text("completion.result_json", result)?,
+        Some(_) => {}
+        None => return Err(invalid("completion.outcome", "is missing")),
+    }
+    Ok(completion.clone().without_write_only())
 }
 
 /// Text that PostgreSQL can store: JSON never has U+0000 in it unescaped.

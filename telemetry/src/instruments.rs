@@ -199,13 +199,20 @@ pub const TASKS_COUNTED: Instrument = gauge(
 pub const HOUSEKEEPING_ROUNDS: Instrument = counter(
     "handoff_housekeeping_rounds_total",
     &["round", "outcome"],
-    "Rounds of reconcile and purge, by outcome: ok or failed. A round that is repeated counts again.",
+    "Rounds of reconcile, redeliver, purge and forget, by outcome: ok or failed. A round that is repeated counts again.",
 );
 /// What reconciling ended.
 pub const HOUSEKEEPING_SETTLED: Instrument = counter(
     "handoff_housekeeping_settled_total",
     &["action"],
     "Requests whose run was gone and that were ended: settled, discarded or voided. Once per request.",
+);
+/// What reconciling had told.
+pub const HOUSEKEEPING_REDELIVERED: Instrument = counter(
+    "handoff_housekeeping_redelivered_total",
+    &[],
+    "Webhooks whose run was gone, and for which a redelivery was started. One that two rounds at once find may count \
+     twice.",
 );
 /// What was purged.
 pub const HOUSEKEEPING_PURGED: Instrument = counter(
@@ -242,6 +249,7 @@ pub const ALL: &[&Instrument] = &[
     &TASKS_COUNTED,
     &HOUSEKEEPING_ROUNDS,
     &HOUSEKEEPING_SETTLED,
+    &HOUSEKEEPING_REDELIVERED,
     &HOUSEKEEPING_PURGED,
     &HOUSEKEEPING_LAST_SUCCESS,
     &BUILD_INFO,

@@ -4,9 +4,10 @@ use crate::{
     endpoint::{Endpoint, EndpointError},
     instruments::{
         BUILD_INFO, CALL_DURATION, CLAIMS, COMPLETION_DURATION, DECISION_DURATION, DECISIONS,
-        HOUSEKEEPING_LAST_SUCCESS, HOUSEKEEPING_PURGED, HOUSEKEEPING_ROUNDS, HOUSEKEEPING_SETTLED, Instrument,
-        OLDEST_OPEN_TASK_AGE, OLDEST_PENDING_WEBHOOK_AGE, REGISTRY_DURATION, RESOLVE_DURATION, SETTLE_CONFLICTS,
-        SIGNALS_DROPPED, TASKS_COUNTED, TASKS_OPEN, TASKS_SUBMITTED, WEBHOOK_ATTEMPT_DURATION, WEBHOOKS_ENDED,
+        HOUSEKEEPING_LAST_SUCCESS, HOUSEKEEPING_PURGED, HOUSEKEEPING_REDELIVERED, HOUSEKEEPING_ROUNDS,
+        HOUSEKEEPING_SETTLED, Instrument, OLDEST_OPEN_TASK_AGE, OLDEST_PENDING_WEBHOOK_AGE, REGISTRY_DURATION,
+        RESOLVE_DURATION, SETTLE_CONFLICTS, SIGNALS_DROPPED, TASKS_COUNTED, TASKS_OPEN, TASKS_SUBMITTED,
+        WEBHOOK_ATTEMPT_DURATION, WEBHOOKS_ENDED,
     },
 };
 use handoff_proto::verbs::{self, VERBS};
@@ -52,6 +53,7 @@ struct Inner {
     tasks_counted: GaugeF64,
     housekeeping_rounds: Counter,
     housekeeping_settled: Counter,
+    housekeeping_redelivered: Counter,
     housekeeping_purged: Counter,
     housekeeping_last_success: GaugeF64,
     /// Groups that a scrape shows: one that is empty now has to be shown as empty.
@@ -186,7 +188,7 @@ impl fmt::Debug for Metrics {
 pub struct Housekeeping<'a>(Option<&'a Inner>);
 
 impl Housekeeping<'_> {
-    /// A round (`reconcile`, `purge`, `forget`) ended, well or not.
+    /// A round (`reconcile`, `redeliver`, `purge`, `forget`) ended, well or not.
     pub fn round(&self, round: &'static str, ok: bool) {
         let Some(inner) = self.0 else { return };
         let outcome = if ok { "ok" } else { "failed" };
@@ -202,6 +204,12 @@ impl Housekeeping<'_> {
     pub fn settled(&self, action: &'static str, number: u64) {
         let Some(inner) = self.0 else { return };
         inner.housekeeping_settled.add(number, &inner.labels(&HOUSEKEEPING_SETTLED, [action]));
+    }
+
+    /// Webhooks whose run was gone are told by another.
+    pub fn redelivered(&self, number: u64) {
+        let Some(inner) = self.0 else { return };
+        inner.housekeeping_redelivered.add(number, &inner.labels(&HOUSEKEEPING_REDELIVERED, []));
     }
 
     /// Requests were purged.
@@ -242,6 +250,7 @@ impl Inner {
             tasks_counted: gauge(&TASKS_COUNTED),
             housekeeping_rounds: counter(&HOUSEKEEPING_ROUNDS),
             housekeeping_settled: counter(&HOUSEKEEPING_SETTLED),
+            housekeeping_redelivered: counter(&HOUSEKEEPING_REDELIVERED),
             housekeeping_purged: counter(&HOUSEKEEPING_PURGED),
             housekeeping_last_success: gauge(&HOUSEKEEPING_LAST_SUCCESS),
             shown: Mutex::default(),
@@ -332,6 +341,7 @@ mod tests {
         metrics.housekeeping().round("purge", true);
         metrics.housekeeping().settled("settled", 2);
         metrics.housekeeping().purged(5);
+        metrics.housekeeping().redelivered(4);
         metrics.webhook_attempted("timeout", Duration::from_secs(10));
         metrics.webhook_ended("delivered");
         metrics.oldest_pending_webhook(Some(400_000_000), UNIX_EPOCH + Duration::from_secs(1_000));
@@ -355,6 +365,7 @@ mod tests {
             r#"handoff_oldest_open_task_age_seconds{arm="workflow",state="submitted",verb="get_products"} 10"#,
             "handoff_tasks_counted_timestamp_seconds 1000",
             "handoff_housekeeping_purged_total 5",
+            "handoff_housekeeping_redelivered_total 4",
             r#"handoff_webhook_attempt_duration_seconds_count{outcome="timeout"} 1"#,
             r#"handoff_webhooks_ended_total{state="delivered"} 1"#,
             r#"handoff_webhooks_ended_total{state="expired"} 0"#,

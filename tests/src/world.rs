@@ -15,7 +15,7 @@ use handoff_proto::{
     workflows::{StatusQuery, VerbWorkflow},
 };
 use handoff_store::{Registry, Viewer};
-use handoff_worker::WorkerSettings;
+use handoff_worker::{Role, WorkerSettings};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -137,22 +137,41 @@ impl World {
         self.worker_of(self.temporal_client.clone(), handlers(self.calls.clone())).await
     }
 
+    /// A lab seller's worker in this process that does a part of the work.
+    pub async fn worker_in_role(&self, role: Role) -> Result<InProcessWorker> {
+        let seller = handlers(self.calls.clone());
+        let settings = WorkerSettings { role, ..Self::settings(&self.config, unkept()) };
+        self.start_worker(&self.config, self.temporal_client.clone(), seller, settings).await
+    }
+
     /// A worker in this process, of these handlers and on this connection.
     pub async fn worker_of(&self, client: Client, seller: Handlers) -> Result<InProcessWorker> {
-        self.start_worker(&self.config, client, seller, unkept()).await
+        self.start_worker(&self.config, client, seller, Self::settings(&self.config, unkept())).await
     }
 
     /// A worker in this process, of these handlers, that is configured a little differently.
     pub async fn worker_with(&self, configure: impl FnOnce(&mut Config), seller: Handlers) -> Result<InProcessWorker> {
         let mut config = self.config.clone();
         configure(&mut config);
-        self.start_worker(&config, temporal::connect(&config).await?, seller, unkept()).await
+        self.start_worker(&config, temporal::connect(&config).await?, seller, Self::settings(&config, unkept())).await
     }
 
     /// A lab seller's worker in this process that keeps a schedule of housekeeping.
     pub async fn keeping_worker(&self, housekeeping: HousekeepingSettings) -> Result<InProcessWorker> {
         let seller = handlers(self.calls.clone());
-        self.start_worker(&self.config, self.temporal_client.clone(), seller, housekeeping).await
+        let settings = Self::settings(&self.config, housekeeping);
+        self.start_worker(&self.config, self.temporal_client.clone(), seller, settings).await
+    }
+
+    fn settings(config: &Config, housekeeping: HousekeepingSettings) -> WorkerSettings {
+        WorkerSettings {
+            task_queue: config.task_queue.clone(),
+            sticky_timeout: Duration::from_secs(1),
+            shutdown_grace: Duration::from_secs(2),
+            housekeeping,
+            webhooks: config.webhooks.clone(),
+            ..WorkerSettings::default()
+        }
     }
 
     async fn start_worker(
@@ -160,16 +179,8 @@ impl World {
         config: &Config,
         client: Client,
         seller: Handlers,
-        housekeeping: HousekeepingSettings,
+        settings: WorkerSettings,
     ) -> Result<InProcessWorker> {
-        let settings = WorkerSettings {
-            task_queue: config.task_queue.clone(),
-            sticky_timeout: Duration::from_secs(1),
-            shutdown_grace: Duration::from_secs(2),
-            housekeeping,
-            webhooks: config.webhooks.clone(),
-            ..WorkerSettings::default()
-        };
         // A registry of its own: a pool's connections end with the runtime that opened them, and the worker's ends first.
         let registry = handoff_store::connect(&config.registry_url, config.registry_options()?).await?;
         InProcessWorker::start(client, registry, seller, settings).await

@@ -5,7 +5,7 @@ use handoff_client::{
     housekeeping::{self, Housekeeper, HousekeepingSettings, PAGE, ScheduleChange, SweepAges},
 };
 use handoff_proto::{
-    activities::{ForgetTombstones, PurgeRequests, ReconcileRequests, SweepProposals},
+    activities::{ForgetTombstones, PurgeRequests, ReconcileRequests, RedeliverWebhooks, SweepProposals},
     convert::to_duration,
     v1::{HousekeepingCursor, HousekeepingPage, HousekeepingPageResult, HousekeepingSummary, ProtoDuration},
 };
@@ -49,6 +49,15 @@ impl HousekeepingActivities {
         self.pages(&ctx, input, Step::Reconcile).await
     }
 
+    #[activity(name = RedeliverWebhooks::NAME)]
+    pub(crate) async fn redeliver_webhooks(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: HousekeepingPage,
+    ) -> Result<HousekeepingPageResult, ActivityError> {
+        self.pages(&ctx, input, Step::Redeliver).await
+    }
+
     #[activity(name = PurgeRequests::NAME)]
     pub(crate) async fn purge_requests(
         self: Arc<Self>,
@@ -88,6 +97,7 @@ impl HousekeepingActivities {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Reconcile,
+    Redeliver,
     Purge,
     Forget,
 }
@@ -96,6 +106,7 @@ impl Step {
     fn as_str(self) -> &'static str {
         match self {
             Self::Reconcile => "reconcile",
+            Self::Redeliver => "redeliver",
             Self::Purge => "purge",
             Self::Forget => "forget",
         }
@@ -173,6 +184,9 @@ impl HousekeepingActivities {
                 metrics.settled(action, number);
             }
         }
+        if page.redelivered > 0 {
+            metrics.redelivered(page.redelivered);
+        }
         if page.purged > 0 {
             metrics.purged(page.purged);
         }
@@ -188,6 +202,10 @@ impl HousekeepingActivities {
         Ok(match step {
             Step::Reconcile => {
                 let page = self.keeper.reconcile_page(false, age, after, limit).await?;
+                (page.summary(), page.next)
+            }
+            Step::Redeliver => {
+                let page = self.keeper.redelivery_page(false, age, after, limit).await?;
                 (page.summary(), page.next)
             }
             Step::Purge => {
@@ -217,6 +235,7 @@ fn report(step: &'static str, summary: &HousekeepingSummary, took: Duration) {
                 voided = summary.voided,
                 left = summary.left,
                 changed = summary.changed,
+                redelivered = summary.redelivered,
                 purged = summary.purged,
                 kept = summary.kept,
                 forgotten = summary.forgotten,

@@ -182,7 +182,7 @@ fn engine(
         .max_heartbeat_throttle_interval(Duration::from_millis(250))
         .deployment_options(deployment(settings))
         .register_activities(HousekeepingActivities::new(
-            Housekeeper::new(client.clone(), registry.clone()),
+            Housekeeper::new(client.clone(), registry.clone(), settings.task_queue.clone(), settings.webhooks.horizon),
             settings.metrics.clone(),
         ))
         .register_activities(

@@ -1,11 +1,11 @@
-//! A housekeeping round: ends requests whose run is gone, purges what has ended long ago, deletes old tombstones, and sweeps
-//! proposals.
+//! A housekeeping round: ends requests whose run is gone, has webhooks told whose run is gone, purges what has ended long ago,
+//! deletes old tombstones, and sweeps proposals.
 //!
 //! Pages are activities that are tried until they succeed: a registry or a Temporal that is down makes a round wait. What
 //! can't succeed is given up, named in the result, and does not hold the steps after it.
 
 use handoff_proto::{
-    activities::{ForgetTombstones, PurgeRequests, ReconcileRequests, SweepProposals},
+    activities::{ForgetTombstones, PurgeRequests, ReconcileRequests, RedeliverWebhooks, SweepProposals},
     payload,
     v1::{
         HousekeepingInput, HousekeepingPage, HousekeepingPageResult, HousekeepingProgress, HousekeepingSummary,
@@ -26,6 +26,8 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(1800);
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
 // Some six events each: a history stays far below what Temporal warns of.
 const PAGES_A_RUN: u32 = 50;
+// Rounds that began before webhooks were looked at end without.
+const REDELIVERS: &str = "redeliver_webhooks";
 
 /// A run of the workflow `reconcile`.
 #[workflow]
@@ -62,7 +64,7 @@ impl Reconcile {
                 }
             }
             if progress.cursor.is_none() {
-                match after(progress.step(), &input) {
+                match after(ctx, progress.step(), &input) {
                     Some(step) => progress.set_step(step),
                     None => return Ok(summary),
                 }
@@ -74,9 +76,10 @@ impl Reconcile {
 type Ctx = WorkflowContext<Reconcile>;
 
 // A round that an earlier build started knows nothing of proposals.
-fn after(step: Step, input: &HousekeepingInput) -> Option<Step> {
+fn after(ctx: &Ctx, step: Step, input: &HousekeepingInput) -> Option<Step> {
     match step {
-        Step::Reconcile => Some(Step::Purge),
+        Step::Reconcile if ctx.patched(REDELIVERS) => Some(Step::Redeliver),
+        Step::Reconcile | Step::Redeliver => Some(Step::Purge),
         Step::Purge => Some(Step::Forget),
         Step::Forget => input.proposal_retention.map(|_| Step::SweepProposals),
         Step::SweepProposals => None,
@@ -96,6 +99,7 @@ async fn page(
     };
     match progress.step() {
         Step::Reconcile => call(ctx, ReconcileRequests, page(&input.reconcile_after)).await,
+        Step::Redeliver => call(ctx, RedeliverWebhooks, page(&input.reconcile_after)).await,
         Step::Purge => call(ctx, PurgeRequests, page(&input.retention)).await,
         Step::Forget => call(ctx, ForgetTombstones, page(&input.tombstone_retention)).await,
         Step::SweepProposals => {

@@ -6,7 +6,7 @@ use handoff_proto::{
     errors,
     limits::MAX_RESULT_BYTES,
     v1::{self, TaskInput},
-    wire::AdcpError,
+    wire::{AdcpError, strip_write_only},
 };
 use serde_json::Value;
 
@@ -31,7 +31,8 @@ impl Activities {
         let name = request.verb.clone();
         let Some(tool) = self.handlers.tool(&name) else { return Err(unsupported(&name)) };
         let answer = guard::catch(&name, input, (tool.answer)(request, body)).await;
-        let answer = answer.map_err(|_| errors::handler_failed(&input.correlation_id))??;
+        let mut answer = answer.map_err(|_| errors::handler_failed(&input.correlation_id))??;
+        strip_write_only(&mut answer);
         if !answer.is_object() {
             return Err(errors::result_invalid("expected a JSON object"));
         }

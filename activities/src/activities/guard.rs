@@ -61,8 +61,9 @@ pub(super) fn required<T>(field: Option<T>, name: &str) -> Result<T, ActivityErr
     })
 }
 
-/// An error that Temporal will store, and another in its place if it is too large.
+/// An error that Temporal will store, without what the protocol marks write-only; another in its place if it is too large.
 pub(super) fn carried(error: AdcpError) -> AdcpError {
+    let error = error.without_write_only();
     let size = error.encoded_len();
     if size > MAX_ERROR_BYTES { errors::result_too_large(size, MAX_ERROR_BYTES).into() } else { error }
 }

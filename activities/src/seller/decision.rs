@@ -5,7 +5,7 @@ use handoff_proto::{
     errors,
     limits::{MAX_HANDLER_INPUT_BYTES, MAX_RESULT_BYTES},
     v1::{self, decision::Kind},
-    wire::AdcpError,
+    wire::{AdcpError, strip_write_only},
 };
 use serde::Serialize;
 use std::time::Duration;
@@ -125,12 +125,14 @@ pub(crate) fn to_json(value: impl Serialize) -> Body {
     serde_json::to_string(&value).map_err(|error| error.to_string())
 }
 
-/// Checks that a result is an object within the limits and with a canonical form.
+/// Checks that a result is an object within the limits and with a canonical form, and takes out what the protocol marks
+/// write-only: what Temporal keeps and the schemas are asked about is what is recorded.
 pub(crate) fn result_json(body: Body) -> Result<String, AdcpError> {
     let text = within(body, MAX_RESULT_BYTES)?;
-    let value = handoff_proto::json::parse_object(text.as_bytes(), MAX_RESULT_BYTES).map_err(errors::result_invalid)?;
+    let mut value =
+        handoff_proto::json::parse_object(text.as_bytes(), MAX_RESULT_BYTES).map_err(errors::result_invalid)?;
     handoff_proto::json::canonical(&value).map_err(errors::result_invalid)?;
-    Ok(text)
+    Ok(if strip_write_only(&mut value) { value.to_string() } else { text })
 }
 
 fn input_json(body: Body) -> Result<String, AdcpError> {

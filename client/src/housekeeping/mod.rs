@@ -3,12 +3,14 @@
 
 mod purge;
 mod reconcile;
+mod redeliver;
 mod schedule;
 mod settings;
 mod sweep;
 
 pub use purge::{PurgeAction, PurgeReport, PurgedRequest};
 pub use reconcile::{ReconcileAction, ReconcileReport, ReconciledRequest};
+pub use redeliver::{ReconciledWebhook, RedeliverAction};
 pub use schedule::{LastRound, ScheduleChange, ScheduleStatus, apply_schedule, schedule_status};
 pub use settings::HousekeepingSettings;
 pub use sweep::SweepAges;
@@ -31,11 +33,13 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNames
 pub const PAGE: u32 = 100;
 const DESCRIBED_AT_ONCE: usize = 8;
 
-/// What housekeeping needs: the registry, and Temporal to look at runs.
+/// What housekeeping needs: the registry, and Temporal to look at runs and to start redeliveries.
 #[derive(Clone)]
 pub struct Housekeeper {
     temporal: Client,
     registry: Arc<dyn Registry>,
+    task_queue: String,
+    webhook_horizon: Duration,
 }
 
 /// Some requests, and where the next page begins.
@@ -72,13 +76,18 @@ impl fmt::Display for RunSeen {
 }
 
 impl Housekeeper {
-    /// From what is connected already.
-    pub fn new(temporal: Client, registry: Arc<dyn Registry>) -> Self {
-        Self { temporal, registry }
+    /// From what is connected already; on this task queue, and for so long, webhooks are told.
+    pub fn new(temporal: Client, registry: Arc<dyn Registry>, task_queue: String, webhook_horizon: Duration) -> Self {
+        Self { temporal, registry, task_queue, webhook_horizon }
     }
 
     async fn look_at_run(&self, task: &TaskRef) -> Result<RunSeen, Error> {
-        let handle = self.temporal.get_workflow_handle::<VerbWorkflow>(task.workflow_id());
+        self.look_at(task.workflow_id()).await
+    }
+
+    async fn look_at(&self, workflow_id: String) -> Result<RunSeen, Error> {
+        // Looking does not depend on the type.
+        let handle = self.temporal.get_workflow_handle::<VerbWorkflow>(workflow_id);
         let options = WorkflowDescribeOptions::builder().rpc_options(queue::brief_options()).build();
         match handle.describe(options).await {
             Ok(description) => Ok(seen(description.status())),
@@ -101,7 +110,13 @@ impl Housekeeper {
 impl Handoff {
     /// What looks after this client's registry.
     pub fn housekeeper(&self) -> Result<Housekeeper, Error> {
-        Ok(Housekeeper::new(self.temporal()?.clone(), self.registry().clone()))
+        let config = self.config();
+        Ok(Housekeeper::new(
+            self.temporal()?.clone(),
+            self.registry().clone(),
+            config.task_queue.clone(),
+            config.webhooks.horizon,
+        ))
     }
 }
 

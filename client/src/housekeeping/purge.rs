@@ -189,27 +189,8 @@ fn candidate(cursor: &HousekeepingCursor) -> Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{FakeRegistry, Say, fake_handoff, task};
-    use prost::Message;
-    use temporalio_common::protos::temporal::api::{
-        common::v1::WorkflowExecution,
-        enums::v1::WorkflowExecutionStatus,
-        workflow::v1::{WorkflowExecutionConfig, WorkflowExecutionInfo},
-        workflowservice::v1::DescribeWorkflowExecutionResponse,
-    };
+    use crate::testing::{FakeRegistry, Say, fake_handoff, running, task};
     use tonic::Status;
-
-    fn running() -> DescribeWorkflowExecutionResponse {
-        DescribeWorkflowExecutionResponse {
-            execution_config: Some(WorkflowExecutionConfig::default()),
-            workflow_execution_info: Some(WorkflowExecutionInfo {
-                execution: Some(WorkflowExecution { workflow_id: "acct/t".into(), run_id: "run".into() }),
-                status: WorkflowExecutionStatus::Running.into(),
-                ..Default::default()
-            }),
-            ..Default::default()
-        }
-    }
 
     fn purgeable() -> FakeRegistry {
         let registry = FakeRegistry::default();
@@ -231,7 +212,7 @@ mod tests {
         }
         let open = |name: &str, _| match name {
             "DescribeNamespace" => Say::Message(vec![]),
-            _ => Say::Message(running().encode_to_vec()),
+            _ => running(),
         };
         let denied = |name: &str, _| match name {
             "DescribeNamespace" => Say::Message(vec![]),

@@ -1,6 +1,6 @@
 //! Ending requests whose run is gone: terminated, timed out, or lost with Temporal's data.
 
-use super::{DESCRIBED_AT_ONCE, Housekeeper, PAGE, Page, RunSeen, micros_ago};
+use super::{DESCRIBED_AT_ONCE, Housekeeper, PAGE, Page, ReconciledWebhook, RedeliverAction, RunSeen, micros_ago};
 use crate::{Error, Handoff};
 use chrono::DateTime;
 use futures::{StreamExt, stream};
@@ -19,6 +19,8 @@ pub struct ReconcileReport {
     pub dry_run: bool,
     /// Every unfinished request that is old enough, by task id.
     pub requests: Vec<ReconciledRequest>,
+    /// Every pending webhook that is old enough, the oldest first.
+    pub webhooks: Vec<ReconciledWebhook>,
 }
 
 impl ReconcileReport {
@@ -27,9 +29,10 @@ impl ReconcileReport {
         self.requests.iter().filter(|request| request.action == *action).count()
     }
 
-    /// Some requests could not be looked at: the same call again may reach them.
+    /// Something could not be looked at: the same call again may reach it.
     pub fn is_partial(&self) -> bool {
         self.requests.iter().any(|request| matches!(request.action, ReconcileAction::Skipped { .. }))
+            || self.webhooks.iter().any(|webhook| matches!(webhook.action, RedeliverAction::Skipped { .. }))
     }
 }
 
@@ -104,14 +107,23 @@ impl Page<ReconciledRequest> {
 
 impl Handoff {
     /// Looks at every unfinished request that has not changed for `min_age`, and ends those whose run is gone. A claim whose run
-    /// never started is left alone: the buyer's retry starts it with the same ids.
+    /// never started is left alone: the buyer's retry starts it with the same ids. Then at every pending webhook whose task ended
+    /// so long ago, and starts a redelivery of those whose run is gone.
     pub async fn reconcile(&self, dry_run: bool, min_age: Duration) -> Result<ReconcileReport, Error> {
         let housekeeper = self.housekeeper()?;
-        let mut report = ReconcileReport { dry_run, requests: Vec::new() };
+        let mut report = ReconcileReport { dry_run, ..ReconcileReport::default() };
         let mut after = None;
         loop {
             let page = housekeeper.reconcile_page(dry_run, min_age, after.as_ref(), PAGE).await?;
             report.requests.extend(page.requests);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        loop {
+            let page = housekeeper.redelivery_page(dry_run, min_age, after.as_ref(), PAGE).await?;
+            report.webhooks.extend(page.requests);
             after = page.next;
             if after.is_none() {
                 return Ok(report);

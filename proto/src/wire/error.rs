@@ -138,6 +138,15 @@ impl AdcpError {
         self
     }
 
+    /// Without what the protocol marks write-only: see [`strip_write_only`](super::strip_write_only).
+    #[must_use]
+    pub fn without_write_only(mut self) -> Self {
+        if let Some(details) = &mut self.details {
+            super::strip_write_only(details);
+        }
+        self
+    }
+
     /// `recovery: transient`: worth another attempt.
     pub fn is_transient(&self) -> bool {
         self.recovery == Recovery::Transient

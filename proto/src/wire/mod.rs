@@ -7,6 +7,7 @@ mod proposals;
 mod status;
 mod task_status;
 mod webhook;
+mod write_only;
 
 pub use envelope::{completed_body, failed_body, replay_body, submitted_body, with_context};
 pub use error::{AdcpError, Issue, Recovery};
@@ -15,3 +16,4 @@ pub use proposals::{Bought, OfferedProposal, ProposalKind, ProposalNews, proposa
 pub use status::{ParseStatusError, TaskStatus};
 pub use task_status::{GetTaskStatusRequest, task_status_body};
 pub use webhook::{WebhookEvent, webhook_body};
+pub use write_only::{strip_write_only, without_write_only};

@@ -293,21 +293,19 @@ impl<S: Store> Registry for Engine<S> {
     }
 
     async fn settle(&self, task: &TaskRef, completion: &Completion) -> Result<Option<Settlement>> {
+        let completion = check::completion(completion)?;
         let result = match &completion.outcome {
-            Some(Outcome::ResultJson(result)) => {
-                check::text("completion.result_json", result)?;
-                Some(result.as_str())
-            }
-            Some(_) => None,
-            None => return Err(check::invalid("completion.outcome", "is missing")),
+            Some(Outcome::ResultJson(result)) => Some(result.as_str()),
+            _ => None,
         };
-        let rule = |request: &mut Request, step: &mut Step| rules::finish::settle(request, completion, step);
+        let rule = |request: &mut Request, step: &mut Step| rules::finish::settle(request, &completion, step);
         let recorded = self.apply_looking(task, Look::Conclude(result), rule).await?;
         Ok(recorded.flatten())
     }
 
     async fn discard(&self, task: &TaskRef, error: &AdcpError) -> Result<Option<Settlement>> {
-        let recorded = self.apply(task, |request, step| rules::finish::discard(request, error, step)).await?;
+        let error = error.clone().without_write_only();
+        let recorded = self.apply(task, |request, step| rules::finish::discard(request, &error, step)).await?;
         Ok(recorded.flatten())
     }
 
@@ -422,7 +420,8 @@ impl<S: Store> Registry for Engine<S> {
     }
 
     async fn reconcile(&self, observed: &Observation, error: &AdcpError) -> Result<Reconciled> {
-        let rule = |request: &mut Request, step: &mut Step| rules::maintain::reconcile(request, observed, error, step);
+        let error = error.clone().without_write_only();
+        let rule = |request: &mut Request, step: &mut Step| rules::maintain::reconcile(request, observed, &error, step);
         Ok(self.apply(&observed.task, rule).await?.unwrap_or(Reconciled::Changed))
     }
 

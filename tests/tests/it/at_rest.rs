@@ -218,27 +218,13 @@ impl Story {
         shown
     }
 
-    /// The registry's files, or its tables.
-    async fn stored_in_registry(&self) -> Vec<u8> {
-        let url = &self.world.config().registry_url;
-        if let Some(path) = url.strip_prefix("sqlite:") {
-            let files = std::fs::read_dir(Path::new(path).parent().unwrap()).unwrap();
-            return files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
-        }
-        let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
-        let rows = "SELECT r::text FROM requests r UNION ALL SELECT h::text FROM request_history h";
-        let rows: Vec<String> = sqlx::query_scalar(rows).fetch_all(&mut connection).await.unwrap();
-        connection.close().await.unwrap();
-        rows.concat().into_bytes()
-    }
-
     /// Runs on every arm; then the server dies. What is found, and where?
     async fn found(mut self) -> [(&'static str, BTreeSet<&'static str>); 4] {
         let worker = self.world.worker_of(self.world.temporal_client.clone(), seller(self.world.calls.clone()));
         let _worker = worker.await.unwrap();
         self.tell().await;
         let shown = self.shown_by_temporal().await;
-        let registry = self.stored_in_registry().await;
+        let registry = stored_in_registry(&self.world).await;
         self.world.temporal.kill().await.unwrap();
         let files = self.world.temporal.files().unwrap();
         assert!(files.iter().any(|(path, bytes)| path.ends_with("temporal.db") && !bytes.is_empty()));
@@ -253,6 +239,21 @@ impl Story {
             },
         )
     }
+}
+
+/// The registry's files, or its tables.
+pub(crate) async fn stored_in_registry(world: &World) -> Vec<u8> {
+    let url = &world.config().registry_url;
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let files = std::fs::read_dir(Path::new(path).parent().unwrap()).unwrap();
+        return files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
+    }
+    let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+    let tables = ["requests", "request_history", "webhooks", "webhook_attempts"];
+    let rows = tables.map(|table| format!("SELECT t::text FROM {table} t")).join(" UNION ALL ");
+    let rows: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(rows)).fetch_all(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    rows.concat().into_bytes()
 }
 
 async fn get(address: &str, path: &str) -> Vec<u8> {
@@ -270,12 +271,12 @@ async fn get(address: &str, path: &str) -> Vec<u8> {
 }
 
 /// The bytes as text, in which what is searched for, being ASCII, stays as it is.
-fn readable(bytes: &[u8]) -> Cow<'_, str> {
+pub(crate) fn readable(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
 
 /// Is the text in there, as it is or in base64, wherever its first byte falls?
-fn holds(bytes: &str, text: &str) -> bool {
+pub(crate) fn holds(bytes: &str, text: &str) -> bool {
     let aligned = (0..3).map(|skip| {
         let part = &text.as_bytes()[skip..];
         BASE64_STANDARD_NO_PAD.encode(&part[..part.len() / 3 * 3])

@@ -4,16 +4,18 @@
 //! `HANDOFF_RECORD_HISTORIES=1` records the runs anew, which is only right for a life that no open run can have; the name of
 //! a life records that one.
 
-use handoff_client::{HousekeepingSettings, Resolved};
+use crate::webhooks::Endpoint;
+use handoff_client::{HousekeepingSettings, Resolved, SigningSource};
 use handoff_proto::{
     v1::{Completion, completion::Outcome},
     verbs::VERBS,
     wire::TaskStatus,
-    workflows::{COMPLETE, ReconcileWorkflow},
+    workflows::{COMPLETE, ReconcileWorkflow, RedeliveryWorkflow, redelivery_workflow_id},
 };
 use handoff_store::Viewer;
 use handoff_tests::{Kind, World, eventually, fresh_key, lab::QUICK_VERB, payload, request};
-use handoff_workflows::{Reconcile, VerbRun, as_workflow_type};
+use handoff_webhooks::keys::{Algorithm, LocalKey};
+use handoff_workflows::{Reconcile, Redelivery, VerbRun, as_workflow_type};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 use temporalio_client::{WorkflowHistory, WorkflowStartOptions};
@@ -22,7 +24,7 @@ use temporalio_sdk::workflow_replayer::{WorkflowReplayFailure, WorkflowReplayer,
 const VERB: &str = "create_media_buy";
 
 /// Every kind of life that a run can have; each is a file in `tests/histories`.
-const LIVES: [&str; 14] = [
+const LIVES: [&str; 16] = [
     "canceled_while_running",
     "canceled_while_waiting",
     "complete",
@@ -36,11 +38,14 @@ const LIVES: [&str; 14] = [
     "task_with_retry",
     "unable",
     "waiting",
+    "webhook_redelivery",
+    "webhook_told",
     "workflow_with_signal",
 ];
 
-/// Lives of runs that kept the sync deadline by a timer, as those still do that were started so. Never recorded anew.
-const EARLIER: &str = "sync_deadline_timer";
+/// Lives as runs still live them that were started by earlier builds, never recorded anew: with a timer for the sync deadline,
+/// and a round of housekeeping that looks at no webhook.
+const EARLIER: [&str; 2] = ["before_redelivery", "sync_deadline_timer"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite_every_recorded_run_replays() {
@@ -68,7 +73,10 @@ async fn sqlite_a_run_of_other_code_does_not_replay() {
         ("workflow_with_signal", r#""name":"enqueue""#, r#""name":"run_task""#),
         ("deadline_with_reminders", r#""name":"notify""#, r#""name":"decide""#),
         ("sync_deadline_timer/complete", r#""name":"decide""#, r#""name":"decided""#),
-        ("housekeeping", r#""name":"purge_requests""#, r#""name":"forget_tombstones""#),
+        ("housekeeping", r#""name":"redeliver_webhooks""#, r#""name":"purge_requests""#),
+        ("before_redelivery/housekeeping", r#""name":"purge_requests""#, r#""name":"forget_tombstones""#),
+        ("webhook_told", r#""name":"deliver_webhook""#, r#""name":"notify""#),
+        ("webhook_redelivery", r#""name":"deliver_webhook""#, r#""name":"expire_webhook""#),
     ] {
         let text = &recorded[life];
         assert!(text.contains(was), "{life} has no {was}");
@@ -108,7 +116,7 @@ fn directory() -> PathBuf {
 /// The recorded histories by their file's name, those of earlier builds by directory and name.
 fn recorded() -> BTreeMap<String, String> {
     let mut histories = BTreeMap::new();
-    for directory in [directory(), directory().join(EARLIER)] {
+    for directory in EARLIER.map(|earlier| directory().join(earlier)).into_iter().chain([directory()]) {
         for file in fs::read_dir(&directory).expect("the histories are there") {
             let path = file.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "json") {
@@ -127,6 +135,7 @@ async fn replay(history: &str) -> Option<WorkflowReplayFailure> {
         as_workflow_type(verb.name, || options.register_workflow::<VerbRun>().map(|_| ())).unwrap();
     }
     options.register_workflow::<Reconcile>().unwrap();
+    options.register_workflow::<Redelivery>().unwrap();
     let replayer = WorkflowReplayer::new(options).unwrap();
     let mut history: Value = serde_json::from_str(history).unwrap();
     spell_numbers(&mut history);
@@ -149,22 +158,26 @@ fn spell_numbers(value: &mut Value) {
 
 /// Lives each life once, and writes its history down.
 async fn record(wanted: &str) {
-    let world = World::new(Kind::Sqlite).await.unwrap();
+    let world = World::configured(Kind::Sqlite, |config| {
+        config.webhooks.signing = SigningSource::Pem(LocalKey::generate_pem(Algorithm::Ed25519).unwrap());
+    });
+    let world = world.await.unwrap();
     let worker = world.worker().await.unwrap();
     for life in LIVES {
         if wanted != "1" && wanted != life {
             continue;
         }
-        if life == "housekeeping" {
-            let text = housekeeping(&world).await;
-            fs::write(directory().join(format!("{life}.json")), text).unwrap();
-            continue;
-        }
-        let task_id = live(&world, life).await;
-        if life != "waiting" {
-            world.closed(&task_id).await;
-        }
-        let text = world.run(&task_id).fetch_history(Default::default()).to_json().await.unwrap();
+        let text = match life {
+            "housekeeping" => housekeeping(&world).await,
+            "webhook_redelivery" => redelivery(&world).await,
+            _ => {
+                let task_id = live(&world, life).await;
+                if life != "waiting" {
+                    world.closed(&task_id).await;
+                }
+                world.run(&task_id).fetch_history(Default::default()).to_json().await.unwrap()
+            }
+        };
         fs::write(directory().join(format!("{life}.json")), text).unwrap();
     }
     worker.stop().await;
@@ -180,6 +193,18 @@ async fn housekeeping(world: &World) -> Vec<u8> {
     let handle = world.temporal_client.start_workflow(ReconcileWorkflow, input, options).await.unwrap();
     let summary = handle.get_result(Default::default()).await.unwrap();
     assert_eq!(summary.settled, 1, "{summary:?}");
+    handle.fetch_history(Default::default()).to_json().await.unwrap()
+}
+
+/// A webhook that is told once more.
+async fn redelivery(world: &World) -> Vec<u8> {
+    let endpoint = Endpoint::start([]).await;
+    let task_id = told(world, &endpoint).await;
+    assert!(world.handoff.redeliver_webhook(&task_id).await.unwrap());
+    let id = redelivery_workflow_id(&task_id);
+    let handle = world.temporal_client.get_workflow_handle::<RedeliveryWorkflow>(id);
+    let end = handle.get_result(Default::default()).await.unwrap();
+    assert_eq!((end.state.as_str(), endpoint.came().len()), ("delivered", 2));
     handle.fetch_history(Default::default()).to_json().await.unwrap()
 }
 
@@ -246,6 +271,7 @@ async fn live(world: &World, life: &str) -> String {
             ends(world, task_id, TaskStatus::Completed).await
         }
         "waiting" => waiting(world).await,
+        "webhook_told" => told(world, &Endpoint::start([]).await).await,
         other => panic!("nobody knows how to live {other}"),
     }
 }
@@ -253,6 +279,16 @@ async fn live(world: &World, life: &str) -> String {
 async fn waiting(world: &World) -> String {
     let task_id = world.submit(VERB, json!({"arm": "workflow"})).await;
     eventually("the run waits", || async { (world.status(&task_id).await.stage == "waiting").then_some(()) }).await;
+    task_id
+}
+
+/// A task whose end its buyer is told.
+async fn told(world: &World, endpoint: &Endpoint) -> String {
+    let mut request = request(&fresh_key(), json!({"arm": "task"}));
+    request["push_notification_config"] = json!({"url": endpoint.url(), "operation_id": "op-1"});
+    let task_id = world.send(VERB, &request).await.unwrap().task_id;
+    world.closed(&task_id).await;
+    assert_eq!(endpoint.came().len(), 1);
     task_id
 }
 

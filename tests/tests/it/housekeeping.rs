@@ -316,7 +316,7 @@ async fn status(world: &World) -> Option<ScheduleStatus> {
     .await
 }
 
-async fn remove(world: &World) {
+pub(crate) async fn remove(world: &World) {
     let off = HousekeepingSettings { every: None, ..every(1) };
     eventually("Temporal answers", || async {
         apply_schedule(&world.temporal_client, &world.config().task_queue, &off).await.ok()

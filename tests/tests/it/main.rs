@@ -29,6 +29,7 @@ mod telemetry;
 mod timers;
 mod webhooks;
 mod workers_down;
+mod write_only;
 
 /// Defines each test on both databases: `arms::sqlite::name` and `arms::postgres::name`.
 macro_rules! on_both_databases {

@@ -17,7 +17,7 @@ use handoff_proto::{
     limits::MAX_RESULT_BYTES,
     v1::{self, TaskInput, TaskRef, decision::Kind},
     verbs,
-    wire::{self, AdcpError},
+    wire::{self, AdcpError, strip_write_only},
 };
 use keyed::Time;
 use serde_json::Value;
@@ -211,11 +211,13 @@ where
 fn told(error: AdcpError) -> Verdict {
     match error.code.as_str() {
         errors::HANDLER_FAILED | errors::RESULT_INVALID | errors::RESULT_TOO_LARGE => Verdict::Unknown(error),
-        _ => Verdict::Refuse(error),
+        _ => Verdict::Refuse(error.without_write_only()),
     }
 }
 
-fn completed(result: Value) -> Verdict {
+// What is said is what is recorded.
+fn completed(mut result: Value) -> Verdict {
+    strip_write_only(&mut result);
     let text = result.to_string();
     if text.len() > MAX_RESULT_BYTES {
         return Verdict::Unknown(errors::result_too_large(text.len(), MAX_RESULT_BYTES));

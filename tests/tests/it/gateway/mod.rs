@@ -1,7 +1,7 @@
 //! The buyers' front door, as a process of its own beside a worker's.
 
 mod away;
-mod clients;
+pub(crate) mod clients;
 mod fuzz;
 mod hostile;
 mod once;

@@ -8,7 +8,6 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use handoff_webhooks::keys::{Jwk, jwks_document};
 use serde_json::Value;
 use std::{
     collections::VecDeque,
@@ -21,11 +20,12 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     net::TcpListener,
     process::{Child, ChildStdout, Command},
+    sync::Notify,
 };
 
 /// How an endpoint answers.
 #[derive(Clone, Debug)]
-pub(super) enum Say {
+pub(crate) enum Say {
     Status(u16),
     With(u16, &'static [(&'static str, &'static str)]),
     /// Nothing, for a long time.
@@ -36,7 +36,7 @@ pub(super) enum Say {
 
 /// A delivery as it came.
 #[derive(Clone, Debug)]
-pub(super) struct Delivery {
+pub(crate) struct Delivery {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
@@ -58,14 +58,15 @@ struct Shared {
 }
 
 /// An endpoint on this machine, by plain HTTP. It answers by its plan, and then 200.
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     shared: Shared,
     port: u16,
     serving: tokio::task::JoinHandle<()>,
+    close: Arc<Notify>,
 }
 
 impl Endpoint {
-    pub(super) async fn start(plan: impl IntoIterator<Item = Say>) -> Self {
+    pub(crate) async fn start(plan: impl IntoIterator<Item = Say>) -> Self {
         Self::on(0, plan).await
     }
 
@@ -74,19 +75,28 @@ impl Endpoint {
         let port = listener.local_addr().expect("an address").port();
         let shared = Shared { plan: Arc::new(Mutex::new(plan.into_iter().collect())), ..Shared::default() };
         let router = Router::new().fallback(answer).with_state(shared.clone());
-        let serving = tokio::spawn(async move { drop(axum::serve(listener, router).await) });
-        Self { shared, port, serving }
+        let close = Arc::new(Notify::new());
+        let closed = close.clone();
+        let serving = axum::serve(listener, router).with_graceful_shutdown(async move { closed.notified().await });
+        let serving = tokio::spawn(async move { drop(serving.await) });
+        Self { shared, port, serving, close }
+    }
+
+    /// Takes no more, on no connection.
+    pub(super) async fn close(&mut self) {
+        self.close.notify_one();
+        (&mut self.serving).await.expect("it served");
     }
 
     pub(super) fn port(&self) -> u16 {
         self.port
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}/hook?key=value", self.port)
     }
 
-    pub(super) fn came(&self) -> Vec<Delivery> {
+    pub(crate) fn came(&self) -> Vec<Delivery> {
         self.shared.came.lock().unwrap().clone()
     }
 }
@@ -128,12 +138,12 @@ pub(super) struct Buyer {
 
 impl Buyer {
     /// Starts it; `directory` gets `ca.pem`.
-    pub(super) async fn start(directory: &Path, keys: &[Jwk], secret: Option<&str>) -> Result<Self> {
+    pub(super) async fn start(directory: &Path, jwks: &Value, secret: Option<&str>) -> Result<Self> {
         let python = std::env::var("HANDOFF_BUYER_PYTHON").context("run make test, which sets HANDOFF_BUYER_PYTHON")?;
         let mut child = Command::new(python)
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/programs/webhook_receiver.py"))
             .arg(directory)
-            .arg(jwks_document(keys).to_string())
+            .arg(jwks.to_string())
             .args(secret)
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -1,8 +1,15 @@
 //! Webhooks that arrive: what is sent, when, how often, and what is never reached.
 
+mod agreement;
 mod endpoint;
+mod hostile;
+mod lost;
+mod outages;
+mod rude;
+mod story;
 
-use endpoint::{Buyer, Endpoint, Say};
+pub(crate) use endpoint::Endpoint;
+use endpoint::{Buyer, Say};
 use handoff_client::{
     CallError, Config, SigningSource,
     codec::{Key, KeySource},
@@ -10,7 +17,7 @@ use handoff_client::{
 use handoff_proto::wire::{GetTaskStatusRequest, TaskStatus, task_status_body};
 use handoff_store::{WebhookAttempt, WebhookRecord, WebhookState};
 use handoff_tests::{InProcessWorker, Kind, Schemas, World, eventually, eventually_within, fresh_key, lab::LAB_VERBS};
-use handoff_webhooks::keys::{Algorithm, LocalKey, SigningKeys};
+use handoff_webhooks::keys::{Algorithm, LocalKey, SigningKeys, jwks_document};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -252,7 +259,7 @@ async fn the_protocols_own_receiver_takes_what_is_signed() {
     for algorithm in Algorithm::ALL {
         let keys = pem(algorithm);
         let published = SigningKeys::from_pem(&keys).unwrap();
-        let mut buyer = Buyer::start(directory.path(), published.published(), None).await.unwrap();
+        let mut buyer = Buyer::start(directory.path(), &jwks_document(published.published()), None).await.unwrap();
         let world = world(Kind::Sqlite, |config| {
             config.webhooks.signing = SigningSource::Pem(keys);
             config.webhooks.roots = Some(directory.path().join("ca.pem"));
@@ -279,7 +286,7 @@ async fn the_protocols_own_receiver_takes_what_is_signed() {
 async fn older_ways_to_authenticate_are_honoured_and_an_unknown_authority_is_not() {
     let directory = tempfile::tempdir().unwrap();
     let secret = "s".repeat(32);
-    let mut buyer = Buyer::start(directory.path(), &[], Some(&secret)).await.unwrap();
+    let mut buyer = Buyer::start(directory.path(), &jwks_document(&[]), Some(&secret)).await.unwrap();
     let world = world(Kind::Sqlite, |config| config.webhooks.roots = Some(directory.path().join("ca.pem"))).await;
     let worker = started(&world).await;
     let mut request = registered(&buyer.url(), json!({"arm": "task"}));

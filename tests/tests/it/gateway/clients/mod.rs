@@ -15,11 +15,11 @@ use tokio::{
 };
 
 const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/programs/");
-const REVIEWS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/acme-seller/reviews/");
+pub(crate) const REVIEWS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/acme-seller/reviews/");
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A buyer's program that takes orders, one a line, and says what its client made of the answers.
-struct Buyer {
+pub(crate) struct Buyer {
     _child: Child,
     orders: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
@@ -27,7 +27,7 @@ struct Buyer {
 
 impl Buyer {
     /// With the protocol's client for Python.
-    async fn python(front: &Front) -> Result<Self> {
+    pub(crate) async fn python(front: &Front) -> Result<Self> {
         let mut command = Command::new(variable("HANDOFF_BUYER_PYTHON")?);
         command.arg(format!("{PROGRAMS}buyer.py"));
         Self::start(command, front).await
@@ -67,7 +67,7 @@ impl Buyer {
         self.read().await.expect("the client answers")
     }
 
-    async fn call(&mut self, call: &str, request: &Value) -> Value {
+    pub(crate) async fn call(&mut self, call: &str, request: &Value) -> Value {
         let answer = self.try_call(call, request).await;
         assert_eq!(answer.get("raised"), None, "{call}: {answer}");
         answer

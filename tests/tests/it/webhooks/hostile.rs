@@ -1,0 +1,76 @@
+//! Receivers that do harm, or nothing: attempts stay short, and the delivery arrives all the same.
+
+use super::{
+    rude::{Manner, Rude},
+    *,
+};
+use std::time::Instant;
+
+const TIMEOUT: Duration = Duration::from_millis(500);
+// A busy machine is slow to notice that the time is up.
+const AT_MOST: Duration = Duration::from_secs(5);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_resets_drips_or_floods_gets_the_same_again() {
+    let world = world(Kind::Sqlite, |config| config.webhooks.timeout = TIMEOUT).await;
+    let worker = started(&world).await;
+    for (manner, expected) in [
+        (Manner::Reset, &["connection_lost", ""][..]),
+        (Manner::DripHead, &["timeout", ""]),
+        // What a success says beside its status is nobody's business.
+        (Manner::DripBody, &[""]),
+        (Manner::Flood, &[""]),
+    ] {
+        let endpoint = Rude::start([manner]).await;
+        let task_id = submit(&world, REGULAR_VERB, &endpoint.url(), json!({"arm": "task"})).await;
+        let (webhook, attempts) = ends(&world, &task_id).await;
+        assert_eq!((webhook.state, classes(&attempts)), (WebhookState::Delivered, expected.to_vec()), "{manner:?}");
+        for attempt in &attempts {
+            assert!(attempt.duration < AT_MOST, "{manner:?}: {attempt:?}");
+        }
+        let came = endpoint.came();
+        assert_eq!(came.len(), expected.len(), "{manner:?}");
+        assert!(came.iter().all(|body| *body == came[0]), "{manner:?}");
+        world.closed(&task_id).await;
+    }
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_is_a_failure_like_others_and_nothing_is_sent_there() {
+    let world = world(Kind::Sqlite, |_| ()).await;
+    let worker = started(&world).await;
+    let elsewhere = Endpoint::on(0, []).await;
+    let location: &'static str = Box::leak(elsewhere.url().into_boxed_str());
+    let headers: &'static [(&str, &str)] = Box::leak(Box::new([("location", location)]));
+    let endpoint = Endpoint::start([Say::With(301, headers)]).await;
+    let task_id = submit(&world, REGULAR_VERB, &endpoint.url(), json!({"arm": "task"})).await;
+    let (webhook, attempts) = ends(&world, &task_id).await;
+    assert_eq!((webhook.state, classes(&attempts)), (WebhookState::Delivered, vec!["redirect", ""]));
+    assert_eq!((endpoint.came().len(), elsewhere.came().len()), (2, 0));
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_endpoint_does_not_delay_the_others() {
+    let world = world(Kind::Sqlite, |_| ()).await;
+    let worker = started(&world).await;
+    let dead = Endpoint::start(vec![Say::Hang; 1_000]).await;
+    let mut waiting = Vec::new();
+    for _ in 0..40 {
+        waiting.push(submit(&world, REGULAR_VERB, &dead.url(), json!({"arm": "task"})).await);
+    }
+    eventually("as many are under way as may be", || async { (dead.came().len() >= 16).then_some(()) }).await;
+    let alive = Endpoint::start([]).await;
+    let begun = Instant::now();
+    let task_id = submit(&world, REGULAR_VERB, &alive.url(), json!({"arm": "task"})).await;
+    let (webhook, attempts) = ends(&world, &task_id).await;
+    assert_eq!((webhook.state, classes(&attempts)), (WebhookState::Delivered, vec![""]));
+    let took = begun.elapsed();
+    // An attempt at the dead one takes ten.
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    for task_id in &waiting {
+        assert_eq!(log(&world, task_id).await.0.state, WebhookState::Pending);
+    }
+    worker.stop().await;
+}
