@@ -120,6 +120,7 @@ async fn ended_without_a_run(world: &World, url: &str) -> String {
         request_hash: String::new(),
         context_json: None,
         webhook: Some(Webhook { config_json: config.to_string(), has_secret: false }),
+        proposal: None,
     };
     world.registry.claim(&claim).await.unwrap();
     let decision = Decision { kind: Some(decision::Kind::HandoffToTask(HandoffToTask::default())) };
