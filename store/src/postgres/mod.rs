@@ -142,8 +142,9 @@ const RACED: [&str; 2] = ["proposals_media_buy", "proposals_changing"];
 fn is_transient(code: &str) -> bool {
     // Lost connections, serialization failures and deadlocks, too few resources, operators at work, system errors.
     let classes = ["08", "40", "53", "57", "58"];
-    // A lock that is held too long; a transaction that was silent too long; a server that was a primary until just now.
-    let codes = ["55P03", "25P03", "25006"];
+    // A lock that is held too long; a transaction that was silent too long; a server that was a primary until just now; a
+    // database that takes no connections at the moment.
+    let codes = ["55P03", "25P03", "25006", "55000"];
     classes.iter().any(|class| code.starts_with(class)) || codes.contains(&code)
 }
 
@@ -159,7 +160,7 @@ impl Postgres {
 mod tests {
     #[test]
     fn lost_connections_and_conflicts_are_worth_another_attempt() {
-        for code in ["08006", "40001", "40P01", "53300", "55P03", "57P01", "57P03", "25006"] {
+        for code in ["08006", "40001", "40P01", "53300", "55P03", "57P01", "57P03", "25006", "55000"] {
             assert!(super::is_transient(code), "{code}");
         }
         for code in ["23505", "42P01", "28P01", "22021", "25001"] {
