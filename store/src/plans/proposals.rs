@@ -70,7 +70,7 @@ fn statements() -> Vec<(Statement, &'static str)> {
         (sql::walk(Some(&key()), 100), "PRIMARY"),
         (sql::list(&consuming, 100), "proposals_consuming"),
         (sql::list(&named, 100), "proposals_id"),
-        (sql::stranded(i64::MAX, 100), "proposals_consuming"),
+        (sql::stranded(i64::MAX, 100), "proposals_held"),
     ]
 }
 

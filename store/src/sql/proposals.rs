@@ -296,7 +296,7 @@ pub(crate) fn stranded(reserved_before: i64, limit: u32) -> Statement {
     let mut statement = select(COLUMNS);
     statement.push("state = 'consuming' AND updated_at < ").bind(reserved_before);
     statement.push(" AND NOT EXISTS (SELECT 1 FROM requests r WHERE r.task_id = proposals.held_by AND r.unfinished)");
-    statement.push(&format!(" ORDER BY {KEY} LIMIT ")).bind(i64::from(limit));
+    statement.push(" ORDER BY held_by LIMIT ").bind(i64::from(limit));
     statement
 }
 

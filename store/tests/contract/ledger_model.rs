@@ -9,7 +9,7 @@ use handoff_proto::{
 use handoff_store::{ProposalState, Registry, Ruled, SweepBounds};
 use std::{collections::BTreeSet, sync::Arc};
 
-const LIVES: u64 = 25;
+const LIVES: u64 = 12;
 const STEPS: usize = 60;
 const PROPOSALS: u64 = 3;
 const MEDIA_BUYS: u64 = 4;

@@ -201,7 +201,7 @@ pub(crate) async fn only_drafts_and_declined_proposals_are_discarded(database: A
     buy(&*registry, "consumed", "mb", 1).await;
     for (id, goes) in [("draft", true), ("declined", true), ("committed", false), ("consumed", false), ("x", false)] {
         assert_eq!(registry.discard_proposal(&at(id)).await.unwrap(), goes, "{id}");
-        assert_eq!(registry.discard_proposal(&at(id)).await.unwrap(), false, "{id}");
+        assert!(!registry.discard_proposal(&at(id)).await.unwrap(), "{id}");
         let stays = ["committed", "consumed"].contains(&id);
         assert_eq!(registry.proposal_history(&at(id)).await.unwrap().is_some(), stays, "{id}");
     }
