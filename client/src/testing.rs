@@ -11,9 +11,9 @@ use handoff_proto::{
     wire::ListTasksRequest,
 };
 use handoff_store::{
-    Backend, Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Observation, OpenTasks, Reconciled,
-    Registry, RegistryError, Resealed, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord,
-    WebhookState,
+    Backend, Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Notification, Observation, OpenTasks,
+    Reconciled, Registry, RegistryError, Resealed, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter,
+    WebhookRecord, WebhookState,
 };
 use prost::Message;
 use serde::Serialize;
@@ -142,6 +142,14 @@ impl Registry for FakeRegistry {
 
     async fn update_progress(&self, _: &TaskRef, _: &Progress) -> Result<bool> {
         Ok(true)
+    }
+
+    async fn begin_notification(&self, _: &TaskRef, _: u32) -> Result<Option<Notification>> {
+        unreachable!()
+    }
+
+    async fn end_notification(&self, _: &TaskRef, _: u32) -> Result<()> {
+        unreachable!()
     }
 
     async fn webhook(&self, _: &TaskRef) -> Result<Option<String>> {

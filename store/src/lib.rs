@@ -35,7 +35,7 @@ pub use error::RegistryError;
 pub use observe::{Arm, CallOutcome, Event, Observer, Transition, Watch};
 pub use registry::{Registry, connect};
 pub use types::{
-    Answer, Backend, Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Observation, ObservedStage,
-    OpenTasks, Reconciled, RegistryOptions, Resealed, TaskPage, Viewer, Webhook, WebhookAttempt, WebhookDelivery,
-    WebhookFilter, WebhookRecord, WebhookState,
+    Answer, Backend, Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Notification, Observation,
+    ObservedStage, OpenTasks, Reconciled, RegistryOptions, Resealed, TaskPage, Viewer, Webhook, WebhookAttempt,
+    WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
 };

@@ -1,7 +1,7 @@
 //! The contract that both databases fulfil.
 
 use crate::{
-    Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Observation, OpenTasks, Reconciled,
+    Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Notification, Observation, OpenTasks, Reconciled,
     RegistryError, RegistryOptions, Resealed, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter,
     WebhookRecord, WebhookState, engine::Engine, observed::Observed, postgres::Postgres, sqlite::Sqlite,
 };
@@ -61,6 +61,15 @@ pub trait Registry: Send + Sync + 'static {
     /// Replaces the task's progress and turns `submitted` into `working`. `false`: the task is unknown or has ended, and the
     /// straggler was dropped.
     async fn update_progress(&self, task: &TaskRef, progress: &Progress) -> Result<bool>;
+
+    /// Begins to tell a task's webhook of its progress, with a key and time of its own; for [`NOTIFICATION_TIME`] at most. `None`:
+    /// the task is not at work, registered no webhook, or has had `at_most` of them.
+    ///
+    /// [`NOTIFICATION_TIME`]: handoff_proto::limits::NOTIFICATION_TIME
+    async fn begin_notification(&self, task: &TaskRef, at_most: u32) -> Result<Option<Notification>>;
+
+    /// The notification with this number is not on its way any more.
+    async fn end_notification(&self, task: &TaskRef, number: u32) -> Result<()>;
 
     /// Records the task's end, the claim's answer if none is recorded, and closes the journal if it is open. Returns what is
     /// recorded, which may be another's decision; `None` if there is no task to settle.

@@ -13,5 +13,5 @@ pub use error::{AdcpError, Issue, Recovery};
 pub use list_tasks::{ListTasksFilters, ListTasksRequest, Pagination, Sort, SortDirection, SortField};
 pub use status::{ParseStatusError, TaskStatus};
 pub use task_status::{GetTaskStatusRequest, task_status_body};
-pub use webhook::{WebhookEvent, webhook_body};
+pub use webhook::{WebhookEvent, progress_body, webhook_body};
 pub use write_only::{strip_write_only, without_write_only};
