@@ -11,4 +11,4 @@
 mod activities;
 pub mod seller;
 
-pub use activities::{Activities, ActivityTimeouts, ResultCheck, WebhookActivities};
+pub use activities::{Activities, ActivityTimeouts, Notifier, ResultCheck, WebhookActivities};

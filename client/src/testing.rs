@@ -11,10 +11,10 @@ use handoff_proto::{
     wire::{Bought, ListTasksRequest, OfferedProposal},
 };
 use handoff_store::{
-    Backend, Candidate, Claim, ClaimView, DirectView, Health, KeptProposals, Lease, NewClaim, Observation, OpenTasks,
-    Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalRecord, ProposalRef, ProposalStore, ProposalUse,
-    Reconciled, Registry, RegistryError, Resealed, Ruled, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt,
-    WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
+    Backend, Candidate, Claim, ClaimView, DirectView, Health, KeptProposals, Lease, NewClaim, Notification,
+    Observation, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalRecord, ProposalRef,
+    ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled, SweepBounds, Swept, TaskPage,
+    Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
 };
 use prost::Message;
 use serde::Serialize;
@@ -147,6 +147,14 @@ impl Registry for FakeRegistry {
 
     async fn update_progress(&self, _: &TaskRef, _: &Progress) -> Result<bool> {
         Ok(true)
+    }
+
+    async fn begin_notification(&self, _: &TaskRef, _: u32) -> Result<Option<Notification>> {
+        unreachable!()
+    }
+
+    async fn end_notification(&self, _: &TaskRef, _: u32) -> Result<()> {
+        unreachable!()
     }
 
     async fn webhook(&self, _: &TaskRef) -> Result<Option<String>> {

@@ -7,7 +7,7 @@ use crate::{
     duration,
 };
 use clap::Args;
-use handoff_proto::limits::WEBHOOK_HORIZON;
+use handoff_proto::limits::{MAX_NOTIFICATIONS, WEBHOOK_HORIZON};
 use handoff_webhooks::{
     Egress, EgressOptions, OperationIdPolicy, Policy, Sender,
     egress::{Networks, SetupError},
@@ -98,6 +98,8 @@ pub struct WebhookSettings {
     pub first_retry: Duration,
     /// Certificates in PEM that are trusted beside the system's.
     pub roots: Option<PathBuf>,
+    /// How often a webhook is told of its task's progress, at most; 0: never.
+    pub progress: u32,
 }
 
 impl Default for WebhookSettings {
@@ -111,6 +113,7 @@ impl Default for WebhookSettings {
             timeout: EgressOptions::default().timeout,
             first_retry: Schedule::default().first,
             roots: None,
+            progress: 0,
         }
     }
 }
@@ -228,6 +231,9 @@ pub(crate) struct WebhookArgs {
     /// File with certificates in PEM that webhooks' receivers may have beside those that the system trusts
     #[arg(long, env = "HANDOFF_WEBHOOK_CA_FILE", value_name = "FILE", global = true, help_heading = "Webhooks")]
     webhook_ca_file: Option<PathBuf>,
+    /// How often a webhook is told of its task's progress before the task ends, at most: up to 100; 0: never
+    #[arg(long, env = "HANDOFF_WEBHOOK_PROGRESS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_NOTIFICATIONS)), value_name = "NUMBER", global = true, help_heading = "Webhooks")]
+    webhook_progress: u32,
 }
 
 impl From<WebhookArgs> for WebhookSettings {
@@ -246,6 +252,7 @@ impl From<WebhookArgs> for WebhookSettings {
             timeout: args.webhook_timeout,
             first_retry: args.webhook_first_retry,
             roots: args.webhook_ca_file,
+            progress: args.webhook_progress,
         }
     }
 }

@@ -33,5 +33,11 @@ pub const MAX_DECISION_ID_BYTES: usize = 255;
 /// How long a webhook is delivered, at most: until then the request that it tells about is kept.
 pub const WEBHOOK_HORIZON: Duration = Duration::from_secs(7 * 86_400);
 
+/// How long a notification of progress may take. The webhook of the task's end waits for one that is on its way.
+pub const NOTIFICATION_TIME: Duration = Duration::from_secs(5);
+
+/// The most notifications of progress that a task may have.
+pub const MAX_NOTIFICATIONS: u32 = 100;
+
 /// The largest encoded input or output of an activity, in bytes: JSON text inside JSON grows by its escapes.
 pub const MAX_ENCODED_BYTES: usize = 1_800_000;

@@ -41,7 +41,7 @@ pub use proposals::{
 };
 pub use registry::{Registry, connect};
 pub use types::{
-    Answer, Backend, Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Observation, ObservedStage,
-    OpenTasks, Reconciled, RegistryOptions, Resealed, TaskPage, Viewer, Webhook, WebhookAttempt, WebhookDelivery,
-    WebhookFilter, WebhookRecord, WebhookState,
+    Answer, Backend, Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Notification, Observation,
+    ObservedStage, OpenTasks, Reconciled, RegistryOptions, Resealed, TaskPage, Viewer, Webhook, WebhookAttempt,
+    WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
 };

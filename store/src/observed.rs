@@ -1,10 +1,10 @@
 //! A registry whose calls are measured.
 
 use crate::{
-    CallOutcome, Candidate, Claim, ClaimView, DirectView, Health, KeptProposals, Lease, NewClaim, Observation,
-    Observer, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalRecord, ProposalRef,
-    ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled, SweepBounds, Swept, TaskPage,
-    Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
+    CallOutcome, Candidate, Claim, ClaimView, DirectView, Health, KeptProposals, Lease, NewClaim, Notification,
+    Observation, Observer, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalRecord,
+    ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled, SweepBounds, Swept,
+    TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
 };
 use async_trait::async_trait;
 use handoff_proto::{
@@ -89,6 +89,14 @@ impl<R: Registry> Registry for Observed<R> {
 
     async fn update_progress(&self, task: &TaskRef, progress: &Progress) -> Result<bool> {
         self.measure("update_progress", self.inner.update_progress(task, progress)).await
+    }
+
+    async fn begin_notification(&self, task: &TaskRef, at_most: u32) -> Result<Option<Notification>> {
+        self.measure("begin_notification", self.inner.begin_notification(task, at_most)).await
+    }
+
+    async fn end_notification(&self, task: &TaskRef, number: u32) -> Result<()> {
+        self.measure("end_notification", self.inner.end_notification(task, number)).await
     }
 
     async fn settle(&self, task: &TaskRef, completion: &Completion) -> Result<Option<Settlement>> {

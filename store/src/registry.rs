@@ -1,9 +1,10 @@
 //! The contract that both databases fulfil.
 
 use crate::{
-    Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Observation, OpenTasks, ProposalStore,
-    Reconciled, RegistryError, RegistryOptions, Resealed, TaskPage, Viewer, WebhookAttempt, WebhookDelivery,
-    WebhookFilter, WebhookRecord, WebhookState, engine::Engine, observed::Observed, postgres::Postgres, sqlite::Sqlite,
+    Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Notification, Observation, OpenTasks,
+    ProposalStore, Reconciled, RegistryError, RegistryOptions, Resealed, TaskPage, Viewer, WebhookAttempt,
+    WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState, engine::Engine, observed::Observed,
+    postgres::Postgres, sqlite::Sqlite,
 };
 use async_trait::async_trait;
 use handoff_proto::{
@@ -68,6 +69,15 @@ pub trait Registry: ProposalStore {
     /// Replaces the task's progress and turns `submitted` into `working`. `false`: the task is unknown or has ended, and the
     /// straggler was dropped.
     async fn update_progress(&self, task: &TaskRef, progress: &Progress) -> Result<bool>;
+
+    /// Begins to tell a task's webhook of its progress, with a key and time of its own; for [`NOTIFICATION_TIME`] at most. `None`:
+    /// the task is not at work, registered no webhook, or has had `at_most` of them.
+    ///
+    /// [`NOTIFICATION_TIME`]: handoff_proto::limits::NOTIFICATION_TIME
+    async fn begin_notification(&self, task: &TaskRef, at_most: u32) -> Result<Option<Notification>>;
+
+    /// The notification with this number is not on its way any more.
+    async fn end_notification(&self, task: &TaskRef, number: u32) -> Result<()>;
 
     /// Records the task's end, the claim's answer if none is recorded, and closes the journal if it is open. A success that can't
     /// be recorded as the purchase of the proposal that the request names is recorded as a failure. Returns what is

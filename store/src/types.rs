@@ -329,6 +329,25 @@ pub struct WebhookDelivery {
     pub created_at: i64,
     /// Nothing is sent under this key after it. Microseconds since 1970.
     pub expires_at: i64,
+    /// Until then a notification of the task's progress may be on its way, which is not to arrive later. Microseconds since 1970.
+    pub not_before: i64,
+}
+
+/// A notification of a task's progress that is about to be sent.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Notification {
+    /// Which of the task's, from 1.
+    pub number: u32,
+    /// The request's `push_notification_config` as JSON text, with its secrets.
+    pub config_json: String,
+    /// The body.
+    pub body: String,
+}
+
+impl fmt::Debug for Notification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notification").field("number", &self.number).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for WebhookDelivery {

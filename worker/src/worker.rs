@@ -2,7 +2,7 @@
 
 use crate::housekeeping::{self, HousekeepingActivities};
 use anyhow::{Context, Result};
-use handoff_activities::{Activities, ActivityTimeouts, WebhookActivities, seller::Handlers};
+use handoff_activities::{Activities, ActivityTimeouts, Notifier, WebhookActivities, seller::Handlers};
 use handoff_client::{Environment, HousekeepingSettings, SenderError, WebhookSettings, housekeeping::Housekeeper};
 use handoff_gateway::Contract;
 use handoff_proto::{convert::to_proto_duration, v1::WebhookPlan, verbs::VERBS, workflows::publish_task_queue};
@@ -174,6 +174,7 @@ fn engine(
         task_queue: publish_task_queue(&settings.task_queue),
         horizon: Some(to_proto_duration(settings.webhooks.horizon)),
     };
+    let notifier = notifier(&registry, settings)?;
     let mut options = WorkerOptions::new(settings.task_queue.clone())
         .max_cached_workflows(settings.max_cached_workflows)
         .sticky_queue_schedule_to_start_timeout(settings.sticky_timeout)
@@ -188,7 +189,8 @@ fn engine(
         .register_activities(
             Activities::new(registry.clone(), handlers, settings.timeouts)
                 .checking(Some(Arc::new(settings.contract.clone())))
-                .with_webhooks(plan),
+                .with_webhooks(plan)
+                .with_notifier(notifier),
         )
         .register_workflow::<Reconcile>()?
         .register_workflow::<Redelivery>()?
@@ -197,6 +199,22 @@ fn engine(
         as_workflow_type(verb.name, || options.register_workflow::<VerbRun>().map(|_| ()))?;
     }
     temporalio_sdk::Worker::new(runtime, client.clone(), options).context("the worker can't be created")
+}
+
+/// What tells webhooks of progress. `None`: it is not wanted, or this process has no way out.
+fn notifier(registry: &Arc<dyn Registry>, settings: &WorkerSettings) -> Result<Option<Notifier>> {
+    if settings.webhooks.progress == 0 || settings.role != Role::All {
+        return Ok(None);
+    }
+    match settings.webhooks.sender(settings.environment) {
+        Ok(sender) => {
+            let metrics = settings.metrics.clone();
+            Ok(Some(Notifier::new(registry.clone(), sender, settings.webhooks.progress, metrics)))
+        }
+        // The publisher says so.
+        Err(SenderError::Setup(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The part that sends webhooks. `None`: this process can't, and others may.

@@ -5,12 +5,14 @@ mod direct;
 mod enqueue;
 mod guard;
 mod hooks;
+mod notifier;
 mod notify;
 mod run_task;
 mod settle;
 mod spans;
 mod webhooks;
 
+pub use notifier::Notifier;
 pub use webhooks::WebhookActivities;
 
 use crate::seller::Handlers;
@@ -57,6 +59,7 @@ pub struct Activities {
     timeouts: ActivityTimeouts,
     check: Option<Arc<dyn ResultCheck>>,
     webhooks: Option<v1::WebhookPlan>,
+    notifier: Option<Notifier>,
 }
 
 /// Says what is wrong with a seller's result, before it is recorded or told.
@@ -69,7 +72,7 @@ pub trait ResultCheck: Send + Sync + 'static {
 impl Activities {
     /// With the registry to ask and the seller's handlers to call.
     pub fn new(registry: Arc<dyn Registry>, handlers: Handlers, timeouts: ActivityTimeouts) -> Self {
-        Self { registry, handlers: Arc::new(handlers), timeouts, check: None, webhooks: None }
+        Self { registry, handlers: Arc::new(handlers), timeouts, check: None, webhooks: None, notifier: None }
     }
 
     /// The same, with a check of what the seller's handlers answer.
@@ -94,6 +97,12 @@ impl Activities {
     pub fn with_webhooks(mut self, plan: v1::WebhookPlan) -> Self {
         self.webhooks = Some(plan);
         self
+    }
+
+    /// Tells webhooks how far tasks are, too.
+    #[must_use]
+    pub fn with_notifier(self, notifier: Option<Notifier>) -> Self {
+        Self { notifier, ..self }
     }
 }
 

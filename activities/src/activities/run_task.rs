@@ -1,6 +1,6 @@
 //! `run_task`: a task handler at work.
 
-use super::{Activities, guard};
+use super::{Activities, guard, notifier::Notifying};
 use crate::seller::{Host, RequestContext, Work};
 use async_trait::async_trait;
 use handoff_proto::{
@@ -33,7 +33,8 @@ impl Activities {
         let request = Arc::new(RequestContext::new(&input, ctx.info().attempt));
         let last =
             ctx.heartbeat_details().deserialize::<serde_json::Value>().ok().flatten().filter(|last| !last.is_null());
-        let host = InActivity { activity: ctx.clone(), registry: self.registry.clone(), task };
+        let notifying = self.notifier.clone().map(|notifier| Notifying::new(notifier, task.clone()));
+        let host = InActivity { activity: ctx.clone(), registry: self.registry.clone(), task, notifying };
         let work = Arc::new(Work { host: Box::new(host), heartbeat: Mutex::new(last) });
         let body = serde_json::from_str(&handoff.input_json).unwrap_or_default();
         let running = guard::catch(&handoff.handler, &input, (handler.run)(request, work.clone(), body));
@@ -67,12 +68,17 @@ struct InActivity {
     activity: ActivityContext,
     registry: Arc<dyn Registry>,
     task: TaskRef,
+    notifying: Option<Notifying>,
 }
 
 #[async_trait]
 impl Host for InActivity {
     async fn progress(&self, progress: &Progress) -> Result<(), RegistryError> {
-        self.registry.update_progress(&self.task, progress).await.map(|_| ())
+        let written = self.registry.update_progress(&self.task, progress).await?;
+        if let Some(notifying) = self.notifying.as_ref().filter(|_| written) {
+            notifying.tell();
+        }
+        Ok(())
     }
 
     async fn heartbeat(&self, details: Value) -> Result<(), AdcpError> {

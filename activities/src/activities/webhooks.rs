@@ -21,8 +21,10 @@ use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 // Deliveries to one endpoint at once: a slow one leaves room for the others.
-const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 16;
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
+// How soon it is looked again whether a notification of progress is still on its way.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// The activity of the publishing task queue.
 pub struct WebhookActivities {
@@ -66,8 +68,13 @@ impl WebhookActivities {
         if at >= delivery.expires_at {
             return self.finish(&task, &delivery, None, WebhookState::Expired).await;
         }
+        if delivery.not_before > at {
+            let left = u64::try_from(delivery.not_before - at).map_or(LOOK_AGAIN, Duration::from_micros);
+            return Err(again(ErrorClass::Busy, left.min(LOOK_AGAIN)));
+        }
         let began = Instant::now();
-        let attempt = match readable(&delivery) {
+        let body = delivery.body.as_deref();
+        let attempt = match registered(delivery.config_json.as_deref()).zip(body) {
             Some((registration, body)) => {
                 let Some(_lane) = self.lanes.enter(&registration.origin()) else {
                     return Err(again(ErrorClass::Busy, spread(BUSY_PAUSE)));
@@ -126,15 +133,15 @@ impl WebhookActivities {
     }
 }
 
-/// What was registered, and the body. The policy of the day has let it in; the egress has its own.
-fn readable(delivery: &WebhookDelivery) -> Option<(Registration, &str)> {
-    let config = serde_json::from_str(delivery.config_json.as_deref()?).ok()?;
+/// What was registered. The policy of the day has let it in; the egress has its own.
+pub(super) fn registered(config_json: Option<&str>) -> Option<Registration> {
+    let config = serde_json::from_str(config_json?).ok()?;
     let lenient = Policy {
         operation_id: OperationIdPolicy::Tolerated,
         allowed: "0.0.0.0/0,::/0".parse().ok()?,
         ..Policy::default()
     };
-    Some((Registration::read(&config, &lenient).ok()?, delivery.body.as_deref()?))
+    Registration::read(&config, &lenient).ok()
 }
 
 fn outlasts(pause: Duration, delivery: &WebhookDelivery) -> bool {

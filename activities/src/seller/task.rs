@@ -77,7 +77,7 @@ impl<S> TaskContext<S> {
             // The protocol counts from 1.
             total_steps: progress.total_steps.filter(|steps| *steps > 0),
             step_number: progress.step_number.filter(|step| *step > 0),
-            message: String::new(),
+            ..Default::default()
         };
         if let Err(error) = self.work.host.progress(&message).await {
             tracing::warn!(task_id = %self.task_id, %error, "progress was not recorded");

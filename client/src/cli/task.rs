@@ -126,6 +126,7 @@ pub(super) async fn progress(args: ProgressArgs, tasks: &Tasks, output: &Output)
         total_steps: values.total_steps,
         step_number: values.step_number,
         message: values.message.unwrap_or_default(),
+        ..Default::default()
     };
     let (status, exit) = match tasks.report_progress(&viewer, &args.task_id, &progress).await? {
         ProgressReport::Recorded => ("recorded", Exit::Ok),

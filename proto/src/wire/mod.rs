@@ -15,5 +15,5 @@ pub use list_tasks::{ListTasksFilters, ListTasksRequest, Pagination, Sort, SortD
 pub use proposals::{Bought, OfferedProposal, ProposalKind, ProposalNews, proposal_news, purchase};
 pub use status::{ParseStatusError, TaskStatus};
 pub use task_status::{GetTaskStatusRequest, task_status_body};
-pub use webhook::{WebhookEvent, webhook_body};
+pub use webhook::{WebhookEvent, progress_body, webhook_body};
 pub use write_only::{strip_write_only, without_write_only};

@@ -18,24 +18,44 @@ pub struct WebhookEvent {
 /// echoed from the `push_notification_config` that the request registered. `None`: the task has not ended, or no
 /// `operation_id` was registered, without which there is no such body.
 pub fn webhook_body(task: &TaskRecord, event: &WebhookEvent, registered: &Value) -> Option<Value> {
+    let status: TaskStatus = task.status.parse().ok()?;
+    let notification_id = notification_id(&task.task.as_ref()?.task_id);
+    status.is_terminal().then(|| compose(task, event, registered, Some(&notification_id), result_body(task))).flatten()
+}
+
+/// What a webhook is told of a task that is at work: its progress (schemas `*-async-response-working.json`). `None`: it is not
+/// at work, or no `operation_id` was registered.
+pub fn progress_body(task: &TaskRecord, event: &WebhookEvent, registered: &Value) -> Option<Value> {
+    let progress = task.progress.as_ref().filter(|_| task.status == TaskStatus::Working.as_str())?;
+    compose(task, event, registered, None, Some(progress.to_wire()))
+}
+
+fn compose(
+    task: &TaskRecord,
+    event: &WebhookEvent,
+    registered: &Value,
+    notification_id: Option<&str>,
+    result: Option<Value>,
+) -> Option<Value> {
     let echoed = |name: &str| registered.get(name).and_then(Value::as_str);
     let operation_id = echoed("operation_id")?;
-    let status: TaskStatus = task.status.parse().ok().filter(|status: &TaskStatus| status.is_terminal())?;
     let reference = task.task.as_ref()?;
     let mut body = Map::new();
     let mut add = |name: &str, value: &str| body.insert(name.to_owned(), value.into());
     add("idempotency_key", &event.idempotency_key);
-    add("notification_id", &notification_id(&reference.task_id));
+    if let Some(notification_id) = notification_id {
+        add("notification_id", notification_id);
+    }
     add("operation_id", operation_id);
     add("task_id", &reference.task_id);
     add("task_type", &reference.verb);
     add("protocol", &task.protocol);
-    add("status", status.as_str());
+    add("status", &task.status);
     add("timestamp", &rfc3339(&event.timestamp)?);
     if let Some(token) = echoed("token") {
         add("token", token);
     }
-    if let Some(result) = result_body(task) {
+    if let Some(result) = result {
         body.insert("result".to_owned(), result);
     }
     let context: Option<Value> = serde_json::from_str(&task.context_json).ok();
@@ -98,6 +118,31 @@ mod tests {
             assert_eq!(body.to_string().contains("1.10"), task.status == "completed");
             assert!(body.get("authentication").is_none() && body.get("url").is_none());
         }
+    }
+
+    #[test]
+    fn progress_is_told_of_what_is_at_work_alone() {
+        let progress = crate::v1::Progress {
+            percentage: Some(50.0),
+            current_step: "booking".into(),
+            notifications: 3,
+            notified_until: 7,
+            ..Default::default()
+        };
+        let registered = json!({"operation_id": "op-1", "token": "t"});
+        let working = TaskRecord { progress: Some(progress), ..task("working") };
+        let body = progress_body(&working, &event(), &registered).unwrap();
+        assert_eq!(
+            (&body["status"], &body["token"], &body["context"]),
+            (&json!("working"), &json!("t"), &json!({"n": 1}))
+        );
+        assert_eq!(body["result"], json!({"percentage": 50.0, "current_step": "booking"}));
+        assert_eq!(body.get("notification_id"), None, "that is the end's");
+        assert_eq!(
+            progress_body(&TaskRecord { status: "completed".into(), ..working.clone() }, &event(), &registered),
+            None
+        );
+        assert_eq!(progress_body(&working, &event(), &json!({})), None);
     }
 
     #[test]

@@ -6,9 +6,9 @@ mod proposals;
 mod webhooks;
 
 use crate::{
-    Arm, Candidate, Claim, ClaimView, DirectView, Event, Health, Lease, NewClaim, Observation, OpenTasks, Reconciled,
-    Registry, RegistryError, RegistryOptions, Resealed, TaskPage, Transition, Viewer, Watch, WebhookAttempt,
-    WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState, check, observe, reseal,
+    Arm, Candidate, Claim, ClaimView, DirectView, Event, Health, Lease, NewClaim, Notification, Observation, OpenTasks,
+    Reconciled, Registry, RegistryError, RegistryOptions, Resealed, TaskPage, Transition, Viewer, Watch,
+    WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState, check, observe, reseal,
     rules::{self, Entry, Request, Step},
     sql::{self, HistoryRow, Row, Statement, list, requests, stored_key},
     store::{Store, Transaction},
@@ -286,10 +286,24 @@ impl<S: Store> Registry for Engine<S> {
     }
 
     async fn update_progress(&self, task: &TaskRef, progress: &Progress) -> Result<bool> {
-        let progress =
-            serde_json::to_string(progress).map_err(|error| check::invalid("progress", error.to_string()))?;
+        serde_json::to_string(progress).map_err(|error| check::invalid("progress", error.to_string()))?;
         let written = self.apply(task, |request, step| rules::finish::progress(request, progress, step)).await?;
         Ok(written.unwrap_or(false))
+    }
+
+    async fn begin_notification(&self, task: &TaskRef, at_most: u32) -> Result<Option<Notification>> {
+        let begin = |request: &mut Request, step: &mut Step| rules::finish::begin_notification(request, at_most, step);
+        let Some(number) = self.apply(task, begin).await?.flatten() else { return Ok(None) };
+        let notification = self.notification(task, number).await?;
+        if notification.is_none() {
+            self.end_notification(task, number).await?;
+        }
+        Ok(notification)
+    }
+
+    async fn end_notification(&self, task: &TaskRef, number: u32) -> Result<()> {
+        self.apply(task, |request, _| rules::finish::end_notification(request, number)).await?;
+        Ok(())
     }
 
     async fn settle(&self, task: &TaskRef, completion: &Completion) -> Result<Option<Settlement>> {

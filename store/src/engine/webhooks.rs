@@ -2,7 +2,7 @@
 
 use super::{Engine, Result, now};
 use crate::{
-    RegistryError, WebhookAttempt, WebhookDelivery, WebhookState,
+    Notification, RegistryError, WebhookAttempt, WebhookDelivery, WebhookState,
     rules::Request,
     sql::{
         requests,
@@ -12,8 +12,8 @@ use crate::{
 };
 use handoff_proto::{
     convert::to_timestamp,
-    v1::TaskRef,
-    wire::{WebhookEvent, webhook_body},
+    v1::{TaskRecord, TaskRef},
+    wire::{WebhookEvent, progress_body, webhook_body},
 };
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -35,10 +35,12 @@ impl<S: Store> Engine<S> {
         let config_json = stored.take_webhook();
         let state = row.state()?;
         let place = body_place(task, &row.idempotency_key);
+        let ended = stored.record(Vec::new())?;
+        let not_before = ended.progress.as_ref().map_or(0, |progress| progress.notified_until);
         let body = match row.body_json.take() {
             Some(sealed) => Some(self.vault.open(&place, sealed).await?),
             None => {
-                let body = make_body(stored.record(Vec::new())?, &row, config_json.as_deref());
+                let body = make_body(&ended, &row, config_json.as_deref());
                 if let Some(body) = &body {
                     let sealed = self.vault.seal(&place, body).await?;
                     let changes = vec![("body_json", sealed.into())];
@@ -58,7 +60,21 @@ impl<S: Store> Engine<S> {
             attempts: record.attempts,
             created_at: record.created_at,
             expires_at: record.expires_at,
+            not_before,
         }))
+    }
+
+    /// What a notification of progress says that was begun.
+    pub(super) async fn notification(&self, task: &TaskRef, number: u32) -> Result<Option<Notification>> {
+        let stored = self.store.rows(requests::whole(&task.task_id)).await?.pop();
+        let Some(stored) = stored else { return Ok(None) };
+        let mut stored = self.vault.open_row(stored).await?;
+        let Some(config_json) = stored.take_webhook() else { return Ok(None) };
+        let event = WebhookEvent { idempotency_key: fresh_key()?, timestamp: to_timestamp(chrono::Utc::now()) };
+        let registered = serde_json::from_str(&config_json).unwrap_or_default();
+        // It may have ended meanwhile.
+        let body = progress_body(&stored.record(Vec::new())?, &event, &registered);
+        Ok(body.map(|body| Notification { number, config_json, body: body.to_string() }))
     }
 
     pub(super) async fn log_attempt(
@@ -130,11 +146,11 @@ impl<S: Store> Engine<S> {
 }
 
 /// `None`: what was registered is not kept any more, or says no operation id.
-fn make_body(task: handoff_proto::v1::TaskRecord, row: &WebhookRow, config_json: Option<&str>) -> Option<String> {
+fn make_body(task: &TaskRecord, row: &WebhookRow, config_json: Option<&str>) -> Option<String> {
     let registered = serde_json::from_str(config_json?).ok()?;
     let timestamp = to_timestamp(chrono::DateTime::from_timestamp_micros(row.created_at)?);
     let event = WebhookEvent { idempotency_key: row.idempotency_key.clone(), timestamp };
-    Some(webhook_body(&task, &event, &registered)?.to_string())
+    Some(webhook_body(task, &event, &registered)?.to_string())
 }
 
 fn fresh_key() -> Result<String> {

@@ -3,21 +3,47 @@
 use super::{Request, Step, purchase, request::End};
 use crate::ObservedStage;
 use handoff_proto::{
-    v1::{AdcpError, Completion, Settlement, decision::Kind},
+    limits::NOTIFICATION_TIME,
+    v1::{AdcpError, Completion, Progress, Settlement, decision::Kind},
     wire::TaskStatus,
 };
 
+#[allow(clippy::cast_possible_truncation)] // some seconds
+const NOTIFICATION_MICROS: i64 = NOTIFICATION_TIME.as_micros() as i64;
+
 /// Replaces the progress of an open task. `false`: there is none.
-pub(crate) fn progress(request: &mut Request, progress_json: String, step: &mut Step) -> bool {
+pub(crate) fn progress(request: &mut Request, progress: &Progress, step: &mut Step) -> bool {
     if !request.visible || request.is_terminal() {
         return false;
     }
-    request.progress_json = Some(progress_json);
+    let Progress { notifications, notified_until, .. } = request.progress();
+    request.set_progress(&Progress { notifications, notified_until, ..progress.clone() });
     if request.status == Some(TaskStatus::Submitted) {
         request.status = Some(TaskStatus::Working);
         step.log(request, "working");
     }
     true
+}
+
+/// Begins a notification of the progress of a task that is at work, unless it has had so many; says which it is.
+pub(crate) fn begin_notification(request: &mut Request, at_most: u32, step: &Step) -> Option<u32> {
+    let mut progress = request.progress();
+    let at_work = request.visible && request.status == Some(TaskStatus::Working);
+    if !at_work || !request.has_webhook || progress.notifications >= at_most {
+        return None;
+    }
+    progress.notifications += 1;
+    progress.notified_until = step.now + NOTIFICATION_MICROS;
+    request.set_progress(&progress);
+    Some(progress.notifications)
+}
+
+/// The last notification is not on its way any more, if it is this one.
+pub(crate) fn end_notification(request: &mut Request, number: u32) {
+    let progress = request.progress();
+    if progress.notifications == number && progress.notified_until != 0 {
+        request.set_progress(&Progress { notified_until: 0, ..progress });
+    }
 }
 
 /// Records the first end of a task; says which end is recorded.

@@ -3,7 +3,7 @@
 use super::Step;
 use crate::{Answer, Lease, NewClaim, ObservedStage, ProposalUse};
 use handoff_proto::{
-    v1::{AdcpError, Decision, Settlement, TaskRef, decision::Kind, decision::Void},
+    v1::{AdcpError, Decision, Progress, Settlement, TaskRef, decision::Kind, decision::Void},
     wire::{self, TaskStatus},
 };
 
@@ -108,6 +108,16 @@ impl Request {
         };
         step.log(&request, "claimed");
         request
+    }
+
+    /// How far the task has come; what can't be read is nothing.
+    pub(super) fn progress(&self) -> Progress {
+        self.progress_json.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
+    pub(super) fn set_progress(&mut self, progress: &Progress) {
+        // What has no JSON was refused before.
+        self.progress_json = serde_json::to_string(progress).ok().or(self.progress_json.take());
     }
 
     /// The status that a poll sees.

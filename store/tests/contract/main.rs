@@ -176,6 +176,7 @@ contract! {
         a_renewed_webhook_keeps_its_key_within_its_horizon_alone,
         webhooks_are_listed_page_by_page,
         a_request_is_kept_while_its_webhook_may_be_sent,
+        progress_is_told_so_often_and_not_after_the_end,
     }
     proposals {
         a_draft_is_overwritten_until_it_is_committed,

@@ -5,7 +5,7 @@ use crate::{
     support::{self, *},
 };
 use handoff_proto::{
-    v1::{Settlement, TaskRef},
+    v1::{Progress, Settlement, TaskRef},
     wire::{GetTaskStatusRequest, task_status_body},
 };
 use handoff_store::{Registry, RegistryOptions, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookState};
@@ -226,4 +226,50 @@ pub(crate) async fn a_request_is_kept_while_its_webhook_may_be_sent(database: Ar
     let (task, _) = ended(&*brief).await;
     owed(&*brief, &task).await;
     assert!(brief.purge(&task).await.unwrap() && brief.forget(&task).await.unwrap());
+}
+
+pub(crate) async fn progress_is_told_so_often_and_not_after_the_end(database: Arc<Database>) {
+    let registry = registry_with_horizon(&database, HORIZON).await;
+    let begin = async |task: &TaskRef| registry.begin_notification(task, 2).await.unwrap();
+    let task = registered(&*registry, Some(CONFIG)).await;
+    registry.record_decision(&task, &to_task()).await.unwrap();
+    assert_eq!(begin(&task).await, None, "it is not at work yet");
+    let progress = |step: u32| Progress { step_number: Some(step), ..Default::default() };
+    registry.update_progress(&task, &progress(1)).await.unwrap();
+    let first = begin(&task).await.unwrap();
+    assert_eq!((first.number, first.config_json.as_str()), (1, CONFIG));
+    let body: Value = serde_json::from_str(&first.body).unwrap();
+    assert_eq!(
+        (&body["status"], &body["task_id"], &body["result"]),
+        (&json!("working"), &json!(task.task_id), &json!({"step_number": 1}))
+    );
+    assert!(!format!("{first:?}").contains("buyer.example"));
+    // What a poll sees is the progress alone, and more of it does not begin the count anew.
+    registry.update_progress(&task, &progress(2)).await.unwrap();
+    let polled = task_status_body(&record(&*registry, &task).await.unwrap(), &GetTaskStatusRequest::default());
+    assert_eq!(polled["progress"], json!({"step_number": 2}));
+    let second = begin(&task).await.unwrap();
+    assert_ne!(serde_json::from_str::<Value>(&second.body).unwrap()["idempotency_key"], body["idempotency_key"]);
+    // The first one's end says nothing about the second.
+    registry.end_notification(&task, 1).await.unwrap();
+    assert_eq!((second.number, begin(&task).await), (2, None));
+    let settled_at = chrono::Utc::now().timestamp_micros();
+    registry.settle(&task, &result("{}")).await.unwrap();
+    assert!(owed(&*registry, &task).await.not_before > settled_at);
+    registry.end_notification(&task, 2).await.unwrap();
+    assert_eq!(owed(&*registry, &task).await.not_before, 0);
+    assert_eq!(registry.begin_notification(&task, 9).await.unwrap(), None, "it has ended");
+    // Without a webhook, without an operation id, and another's.
+    let bare = r#"{"url":"https://buyer.example/hook"}"#;
+    for config in [None, Some(bare)] {
+        let silent = registered(&*registry, config).await;
+        registry.record_decision(&silent, &to_task()).await.unwrap();
+        registry.update_progress(&silent, &progress(1)).await.unwrap();
+        assert_eq!(begin(&silent).await, None);
+        registry.settle(&silent, &result("{}")).await.unwrap();
+        if config.is_some() {
+            assert_eq!(owed(&*registry, &silent).await.not_before, 0);
+        }
+    }
+    assert_eq!(begin(&TaskRef { principal: "agent_2".into(), ..task }).await, None);
 }

@@ -6,10 +6,10 @@ use handoff_proto::{
     wire::{Bought, ListTasksRequest, OfferedProposal},
 };
 use handoff_store::{
-    Candidate, Claim, ClaimView, DirectView, Health, KeptProposals, Lease, NewClaim, Observation, OpenTasks, Proposal,
-    ProposalCause, ProposalEntry, ProposalFilter, ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled,
-    Registry, RegistryError, Resealed, Ruled, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery,
-    WebhookFilter, WebhookRecord, WebhookState,
+    Candidate, Claim, ClaimView, DirectView, Health, KeptProposals, Lease, NewClaim, Notification, Observation,
+    OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalRecord, ProposalRef, ProposalStore,
+    ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled, SweepBounds, Swept, TaskPage, Viewer,
+    WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
 };
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -166,6 +166,14 @@ impl Registry for FaultyRegistry {
 
     async fn append_history(&self, task: &TaskRef, entries: &[(String, HistoryEntry)]) -> Result<()> {
         self.around("append_history", self.inner.append_history(task, entries)).await
+    }
+
+    async fn begin_notification(&self, task: &TaskRef, at_most: u32) -> Result<Option<Notification>> {
+        self.around("begin_notification", self.inner.begin_notification(task, at_most)).await
+    }
+
+    async fn end_notification(&self, task: &TaskRef, number: u32) -> Result<()> {
+        self.around("end_notification", self.inner.end_notification(task, number)).await
     }
 
     async fn webhook(&self, task: &TaskRef) -> Result<Option<String>> {

@@ -75,6 +75,7 @@ on_both_databases! {
                 total_steps: Some(4),
                 current_step: format!("step {number}"),
                 message: "by hand".into(),
+                ..Default::default()
             };
             let told = world.handoff.report_progress(&Viewer::Operator, &task_id, &progress).await.unwrap();
             assert_eq!(told, ProgressReport::Recorded);

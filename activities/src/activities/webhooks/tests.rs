@@ -3,17 +3,25 @@
 use super::*;
 use handoff_proto::{
     TaskId,
-    v1::{Completion, Decision, HandoffToTask, completion::Outcome, decision::Kind},
+    v1::{Completion, Decision, HandoffToTask, Progress, completion::Outcome, decision::Kind},
     wire::{GetTaskStatusRequest, task_status_body},
 };
 use handoff_store::{NewClaim, RegistryOptions, Viewer, Webhook};
 use handoff_webhooks::{
     Egress, EgressOptions,
+    egress::Lookup,
     keys::{Algorithm, LocalKey, SigningKeys},
     signature::{Received, ReplayGuard, verify},
 };
 use serde_json::{Value, json};
-use std::{collections::VecDeque, sync::Mutex};
+use std::{
+    collections::VecDeque,
+    net::IpAddr,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -56,8 +64,10 @@ async fn serve(mut stream: TcpStream, came: Requests, plan: Arc<Mutex<VecDeque<u
             came.lock().unwrap().push((head, seen[end + 4..].to_vec()));
             seen.clear();
             let status = plan.lock().unwrap().pop_front().unwrap_or(200);
-            let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n");
+            // A name is asked for each connection.
+            let answer = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
             stream.write_all(answer.as_bytes()).await.unwrap();
+            return;
         }
     }
 }
@@ -67,8 +77,36 @@ fn header<'a>(head: &'a str, name: &str) -> &'a str {
     lines.into_iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value)
 }
 
+/// Answers each question for a name with the next of these addresses, and counts.
+#[derive(Debug)]
+struct Names {
+    answers: Mutex<VecDeque<IpAddr>>,
+    asked: AtomicUsize,
+}
+
+impl Names {
+    fn new(answers: &[&str]) -> Arc<Self> {
+        let answers = answers.iter().map(|answer| answer.parse().unwrap()).collect();
+        Arc::new(Self { answers: Mutex::new(answers), asked: AtomicUsize::new(0) })
+    }
+}
+
+#[async_trait::async_trait]
+impl Lookup for Names {
+    async fn lookup(&self, _: &str) -> std::io::Result<Vec<IpAddr>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.answers
+            .lock()
+            .unwrap()
+            .pop_front()
+            .map(|answer| vec![answer])
+            .ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
+}
+
 struct Bench {
     activities: WebhookActivities,
+    host: &'static str,
     keys: SigningKeys,
     endpoint: Endpoint,
     _directory: tempfile::TempDir,
@@ -76,27 +114,43 @@ struct Bench {
 
 impl Bench {
     async fn new(statuses: &[u16], webhook_horizon: Duration) -> Self {
+        Self::with(statuses, webhook_horizon, "127.0.0.1", EgressOptions::default()).await
+    }
+
+    async fn with(statuses: &[u16], webhook_horizon: Duration, host: &'static str, egress: EgressOptions) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let options = RegistryOptions { webhook_horizon, ..RegistryOptions::default() };
         let url = format!("sqlite:{}", directory.path().join("registry.db").display());
         let registry = handoff_store::connect(&url, options).await.unwrap();
         let keys = SigningKeys::from_pem(&LocalKey::generate_pem(Algorithm::Es256).unwrap()).unwrap();
-        let options =
-            EgressOptions { https_only: false, allowed: "127.0.0.0/8".parse().unwrap(), ..EgressOptions::default() };
+        let options = EgressOptions { https_only: false, allowed: "127.0.0.0/8".parse().unwrap(), ..egress };
         let sender = Sender::new(Egress::new(&options).unwrap(), Some(keys.clone()));
         let activities = WebhookActivities::new(registry, sender, Schedule::default(), Metrics::off());
-        Self { activities, keys, endpoint: Endpoint::start(statuses).await, _directory: directory }
+        Self { activities, host, keys, endpoint: Endpoint::start(statuses).await, _directory: directory }
     }
 
     /// A task that ended, whose webhook is owed.
     async fn ended(&self, operation_id: Option<&str>) -> TaskRef {
+        let task = self.working(operation_id).await;
+        self.end(&task).await;
+        task
+    }
+
+    async fn end(&self, task: &TaskRef) {
+        let outcome = Some(Outcome::ResultJson(r#"{"media_buy_id":"mb","price":1.10}"#.into()));
+        let completion = Completion { outcome, ..Default::default() };
+        assert!(self.activities.registry.settle(task, &completion).await.unwrap().unwrap().webhook);
+    }
+
+    /// A task of the task arm.
+    async fn working(&self, operation_id: Option<&str>) -> TaskRef {
         let task = TaskRef {
             task_id: TaskId::generate().into(),
             scope: "acct".into(),
             principal: "agent".into(),
             verb: "create_media_buy".into(),
         };
-        let url = format!("http://127.0.0.1:{}/hook?key=value", self.endpoint.port);
+        let url = format!("http://{}:{}/hook?key=value", self.host, self.endpoint.port);
         let config = json!({"url": url, "operation_id": operation_id});
         let claim = NewClaim {
             task: task.clone(),
@@ -111,8 +165,6 @@ impl Bench {
         registry.claim(&claim).await.unwrap();
         let decision = Decision { kind: Some(Kind::HandoffToTask(HandoffToTask::default())) };
         registry.record_decision(&task, &decision).await.unwrap();
-        let outcome = Some(Outcome::ResultJson(r#"{"media_buy_id":"mb","price":1.10}"#.into()));
-        assert!(registry.settle(&task, &Completion { outcome, ..Default::default() }).await.unwrap().unwrap().webhook);
         task
     }
 
@@ -215,5 +267,38 @@ async fn an_endpoint_that_is_full_is_left_alone_and_nothing_is_logged() {
     assert!(bench.deliver(&task).await.is_err());
     assert_eq!(bench.log(&task).await, (WebhookState::Pending, Vec::new()));
     drop(lanes);
+    assert_eq!(bench.deliver(&task).await.unwrap(), end("delivered", 1));
+}
+
+#[tokio::test]
+async fn a_name_that_changes_after_it_was_checked_leads_nowhere_else() {
+    // Asked a second time it would lead elsewhere: it is asked once an attempt, and connected to what was said.
+    let names = Names::new(&["127.0.0.1", "10.0.0.1", "169.254.169.254", "127.0.0.1"]);
+    let egress = EgressOptions { lookup: names.clone(), ..EgressOptions::default() };
+    let bench = Bench::with(&[503], DAY, "buyer.example", egress).await;
+    let task = bench.ended(Some("op-1")).await;
+    for (attempt, came) in [(1, 1), (2, 1), (3, 1)] {
+        assert!(bench.deliver(&task).await.is_err());
+        assert_eq!((names.asked.load(Ordering::SeqCst), bench.endpoint.came().len()), (attempt, came));
+    }
+    assert_eq!(bench.deliver(&task).await.unwrap(), end("delivered", 4));
+    let refused = (None, Some("address_refused".to_owned()));
+    let log = [(Some(503), Some("status".to_owned())), refused.clone(), refused, (Some(200), None)];
+    assert_eq!(bench.log(&task).await, (WebhookState::Delivered, log.to_vec()));
+    let came = bench.endpoint.came();
+    assert_eq!((came.len(), &came[0].1), (2, &came[1].1));
+}
+
+#[tokio::test]
+async fn the_end_waits_for_a_notification_of_progress_that_is_on_its_way() {
+    let bench = Bench::new(&[], DAY).await;
+    let registry = bench.activities.registry.clone();
+    let task = bench.working(Some("op-1")).await;
+    registry.update_progress(&task, &Progress { current_step: "booking".into(), ..Default::default() }).await.unwrap();
+    let notification = registry.begin_notification(&task, 1).await.unwrap().unwrap();
+    bench.end(&task).await;
+    assert!(bench.deliver(&task).await.is_err());
+    assert_eq!((bench.endpoint.came().len(), bench.log(&task).await), (0, (WebhookState::Pending, Vec::new())));
+    registry.end_notification(&task, notification.number).await.unwrap();
     assert_eq!(bench.deliver(&task).await.unwrap(), end("delivered", 1));
 }

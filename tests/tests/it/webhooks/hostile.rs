@@ -52,6 +52,34 @@ async fn a_redirect_is_a_failure_like_others_and_nothing_is_sent_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_receiver_is_logged_but_what_became_of_it() {
+    let world = world(Kind::Sqlite, |_| ()).await;
+    let SigningSource::Pem(keys) = &world.config().webhooks.signing else { panic!() };
+    let environment = [
+        ("HANDOFF_WEBHOOK_SIGNING_KEYS", keys.expose_secret()),
+        ("HANDOFF_WEBHOOK_FIRST_RETRY", "50ms"),
+        ("HANDOFF_LOG", "info,handoff=trace"),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("log");
+    let mut worker = world.logging_worker_process(&environment, &file).unwrap();
+    let endpoint = Endpoint::start([Say::Status(500)]).await;
+    let mut request = registered(&endpoint.url(), json!({"arm": "task"}));
+    let secret = "MARK-credentials".repeat(3);
+    request["push_notification_config"]["authentication"] = json!({"schemes": ["Bearer"], "credentials": secret});
+    let task_id = world.send(REGULAR_VERB, &request).await.unwrap().task_id;
+    assert_eq!(ends(&world, &task_id).await.0.state, WebhookState::Delivered);
+    world.closed(&task_id).await;
+    worker.terminate().await.unwrap();
+    let log = std::fs::read_to_string(file).unwrap();
+    assert!(log.contains("a webhook") && log.contains(&task_id), "{log}");
+    let port = format!(":{}", endpoint.port());
+    for never in ["MARK-answer", "key=value", "MARK-credentials", &"t".repeat(16), &port] {
+        assert!(!log.contains(never), "{never}: {log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dead_endpoint_does_not_delay_the_others() {
     let world = world(Kind::Sqlite, |_| ()).await;
     let worker = started(&world).await;

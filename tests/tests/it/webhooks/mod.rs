@@ -5,6 +5,7 @@ mod endpoint;
 mod hostile;
 mod lost;
 mod outages;
+mod progress;
 mod rude;
 mod story;
 
@@ -135,12 +136,18 @@ async fn every_end_is_told_once(kind: Kind) {
 async fn a_webhook_adds_at_most_six_events() {
     let world = world(Kind::Sqlite, |_| ()).await;
     let worker = started(&world).await;
-    let endpoint = Endpoint::start([Say::Status(500), Say::Status(503)]).await;
-    let without = world.submit(REGULAR_VERB, json!({"arm": "task"})).await;
-    let with = submit(&world, REGULAR_VERB, &endpoint.url(), json!({"arm": "task"})).await;
-    let (without, with) = (world.closed(&without).await.len(), world.closed(&with).await.len());
-    assert_eq!(endpoint.came().len(), 3);
-    assert!(with <= without + 6, "{with} {without}");
+    for lab in
+        [json!({"arm": "task"}), json!({"arm": "task", "fails": 9}), json!({"arm": "workflow", "deadline_ms": 300})]
+    {
+        let endpoint = Endpoint::start([Say::Status(500), Say::Status(503)]).await;
+        let without = world.submit(REGULAR_VERB, lab.clone()).await;
+        let with = submit(&world, REGULAR_VERB, &endpoint.url(), lab.clone()).await;
+        let (without, with) = (world.closed(&without).await, world.closed(&with).await);
+        assert_eq!(endpoint.came().len(), 3);
+        // Its activity is three, and so is the workflow task that hears of its end.
+        assert!(with.len() <= without.len() + 6, "{lab}: {with:?} {without:?}");
+        assert!(with.contains(&"ACTIVITY_TASK_SCHEDULED".to_owned()), "{lab}");
+    }
     worker.stop().await;
 }
 
