@@ -157,7 +157,8 @@ impl Buyer {
 
     /// What came next, and what was made of it.
     pub(super) async fn next(&mut self) -> Result<Value> {
-        let line = tokio::time::timeout(Duration::from_secs(60), self.lines.next_line()).await;
+        // Its imports alone take a busy machine a minute.
+        let line = tokio::time::timeout(Duration::from_secs(240), self.lines.next_line()).await;
         let line = line.context("nothing comes")??.context("the receiver is gone")?;
         Ok(serde_json::from_str(&line)?)
     }
