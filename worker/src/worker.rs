@@ -174,7 +174,7 @@ fn engine(
         task_queue: publish_task_queue(&settings.task_queue),
         horizon: Some(to_proto_duration(settings.webhooks.horizon)),
     };
-    let notifier = notifier(&registry, settings)?;
+    let notifier = notifier(registry, settings)?;
     let mut options = WorkerOptions::new(settings.task_queue.clone())
         .max_cached_workflows(settings.max_cached_workflows)
         .sticky_queue_schedule_to_start_timeout(settings.sticky_timeout)

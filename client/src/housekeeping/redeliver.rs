@@ -153,8 +153,10 @@ mod tests {
         registry
     }
 
+    type Saying = fn() -> Say;
+
     // What Temporal says of the verb's run and then of the redelivery's.
-    fn saying(verb: fn() -> Say, redelivery: fn() -> Say) -> impl Fn(&str, usize) -> Say + Send + Sync + 'static {
+    fn saying(verb: Saying, redelivery: Saying) -> impl Fn(&str, usize) -> Say + Send + Sync + 'static {
         move |name, number| match (name, number) {
             ("DescribeNamespace", _) => Say::Message(vec![]),
             ("DescribeWorkflowExecution", 0) => verb(),
@@ -177,7 +179,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_a_pending_webhook_that_no_run_tells_is_told() {
         use WebhookState::{Delivered, Pending};
-        let cases: [(fn() -> Say, fn() -> Say, WebhookState, RedeliverAction); 4] = [
+        let cases: [(Saying, Saying, WebhookState, RedeliverAction); 4] = [
             (gone, gone, Pending, RedeliverAction::Redelivered),
             (running, gone, Pending, RedeliverAction::Left),
             (gone, running, Pending, RedeliverAction::Left),
@@ -210,7 +212,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_temporal_that_cannot_say_starts_nothing() {
-        for (verb, redelivery) in [(denied as fn() -> Say, gone as fn() -> Say), (gone, denied)] {
+        for (verb, redelivery) in [(denied as Saying, gone as Saying), (gone, denied)] {
             let (handoff, _, calls) =
                 fake_handoff(owing(i64::MAX, WebhookState::Pending), saying(verb, redelivery)).await;
             let report = handoff.reconcile(false, Duration::ZERO).await.unwrap();
