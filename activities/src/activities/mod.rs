@@ -6,6 +6,7 @@ mod enqueue;
 mod guard;
 mod hooks;
 mod notify;
+mod proposals;
 mod run_task;
 mod settle;
 mod spans;
