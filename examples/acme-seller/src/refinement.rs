@@ -128,7 +128,7 @@ impl Refinement {
             return Ok((None, outcome("applied")));
         }
         if proposal.state == ProposalState::Consuming {
-            return Err(AdcpError::transient("CONFLICT", "The proposal is being bought.").field(field).retry_after(5));
+            return Err(AdcpError::transient("CONFLICT", "The proposal is being bought.").field(field).retry_after(60));
         }
         if self.is("finalize") {
             return Ok((Some(proposals::committed(&proposal.body, Utc::now())), outcome("applied")));
