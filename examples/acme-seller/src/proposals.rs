@@ -23,7 +23,6 @@ const LONGEST_BRIEF: usize = 500;
 
 /// The budget that a proposal is executed with.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[expect(missing_docs, reason = "the protocol's names")]
 pub struct TotalBudget {
     pub amount: Number,
     pub currency: String,

@@ -14,7 +14,6 @@ use serde::Deserialize;
 
 /// A change of an earlier answer.
 #[derive(Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "the protocol's names")]
 pub struct Refinement {
     pub scope: String,
     #[serde(default)]

@@ -5,8 +5,8 @@ mod ledger;
 mod show;
 mod update;
 
-pub(crate) use create::below_minimum;
-pub use create::{CreateMediaBuy, PackageRequest, create};
+pub use create::{CreateMediaBuy, create};
+pub(crate) use create::{PackageRequest, below_minimum};
 pub(crate) use ledger::unreadable;
 pub use ledger::{Change, MediaBuy, Package, enter, enter_change, find, undo};
 pub(crate) use show::get_media_buys;

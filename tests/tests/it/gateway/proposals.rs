@@ -2,7 +2,7 @@
 
 use crate::on_both_databases;
 use handoff_tests::{
-    World, eventually, fresh_key,
+    eventually, fresh_key,
     front::{Acme, Front, OTHER_API_KEY, acme_request},
 };
 use serde_json::{Value, json};
