@@ -259,6 +259,10 @@ impl ProposalStore for FakeRegistry {
         Ok(None)
     }
 
+    async fn get_reserved(&self, _: &TaskRef) -> Result<Option<ProposalRecord>> {
+        Ok(None)
+    }
+
     async fn get_by_media_buy_id(&self, _: &str, _: &str, _: &str) -> Result<Option<ProposalRecord>> {
         Ok(None)
     }

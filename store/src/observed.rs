@@ -219,6 +219,10 @@ impl<R: Registry> ProposalStore for Observed<R> {
         self.measure("get_proposal", self.inner.get_proposal(proposal)).await
     }
 
+    async fn get_reserved(&self, task: &TaskRef) -> Result<Option<ProposalRecord>> {
+        self.measure("get_reserved", self.inner.get_reserved(task)).await
+    }
+
     async fn get_by_media_buy_id(
         &self,
         scope: &str,

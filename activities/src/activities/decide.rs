@@ -29,7 +29,7 @@ impl Activities {
                 ..Default::default()
             });
         }
-        let (request, body) = request_of(&input, 1);
+        let (request, body) = self.asked(&input, 1).await.map_err(guard::registry_error)?;
         let may_be_async = self.may_be_async(&task, &request, &body).await;
         let mut output = BeginOutput {
             standing: Some(standing),
@@ -62,7 +62,7 @@ impl Activities {
             return Ok(guard::without_result(standing));
         }
         // A cancellation does not stop the handler at once: what it may have booked has to be recorded, or undone.
-        let (request, body) = request_of(&input, ctx.info().attempt);
+        let (request, body) = self.asked(&input, ctx.info().attempt).await.map_err(guard::registry_error)?;
         let deciding = guard::with_heartbeats(&ctx, || None, async {
             let decision = self.ask(&input, request, body, may_be_async).await?;
             self.record(&input, &task, decision).await
@@ -263,9 +263,4 @@ fn is_rejected(result: &Value) -> bool {
 
 fn refuse(error: AdcpError) -> v1::Decision {
     v1::Decision { kind: Some(Kind::Refuse(guard::carried(error.into()))) }
-}
-
-pub(super) fn request_of(input: &TaskInput, attempt: u32) -> (Arc<RequestContext>, Value) {
-    let body = serde_json::from_str(&input.request_json).unwrap_or_default();
-    (Arc::new(RequestContext::new(input, attempt)), body)
 }

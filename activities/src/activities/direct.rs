@@ -1,21 +1,23 @@
 //! The seller's handlers, called by the process that serves the buyers: no activity, no workflow, nothing recorded here.
 
 use super::{Activities, guard};
-use crate::seller::Handlers;
+use crate::seller::{Handlers, RequestContext};
 use handoff_proto::{
     errors,
     limits::MAX_RESULT_BYTES,
     v1::{self, TaskInput},
     wire::{AdcpError, strip_write_only},
 };
+use handoff_store::RegistryError;
 use serde_json::Value;
+use std::sync::Arc;
 
 impl Activities {
     /// Has the verb handler decide. The decision is checked against the wiring, and has its handler's options; it is not
     /// recorded. A panic is a transient error with the input's correlation id.
     pub async fn decide_directly(&self, input: &TaskInput) -> Result<v1::Decision, AdcpError> {
         let task = input.task.clone().unwrap_or_default();
-        let (request, body) = super::decide::request_of(input, 1);
+        let (request, body) = self.asked(input, 1).await.map_err(|error| unavailable(input, &error))?;
         let may_be_async = self.may_be_async(&task, &request, &body).await;
         self.ask(input, request, body, may_be_async).await.map_err(|_| errors::handler_failed(&input.correlation_id))
     }
@@ -27,7 +29,8 @@ impl Activities {
 
     /// Has a plain tool's handler answer. A panic is a transient error with the input's correlation id.
     pub async fn answer_tool(&self, input: &TaskInput) -> Result<Value, AdcpError> {
-        let (request, body) = super::decide::request_of(input, 1);
+        let request = Arc::new(RequestContext::new(input, 1));
+        let body = serde_json::from_str(&input.request_json).unwrap_or_default();
         let name = request.verb.clone();
         let Some(tool) = self.handlers.tool(&name) else { return Err(unsupported(&name)) };
         let answer = guard::catch(&name, input, (tool.answer)(request, body)).await;
@@ -43,6 +46,14 @@ impl Activities {
         self.check_result(&name, &answer, &input.correlation_id)?;
         Ok(answer)
     }
+}
+
+// The proposals that the request names can't be read.
+fn unavailable(input: &TaskInput, error: &RegistryError) -> AdcpError {
+    tracing::warn!(correlation_id = %input.correlation_id, %error, "the handler was not called");
+    AdcpError::transient("SERVICE_UNAVAILABLE", "The seller can't answer right now.")
+        .suggestion("Send the same request again, with the same idempotency_key if it has one.")
+        .retry_after(10)
 }
 
 fn unsupported(tool: &str) -> AdcpError {

@@ -7,6 +7,7 @@ mod guard;
 mod hooks;
 mod notifier;
 mod notify;
+mod proposals;
 mod run_task;
 mod settle;
 mod spans;

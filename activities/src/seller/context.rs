@@ -1,5 +1,6 @@
 //! What a handler knows about the request that it works for.
 
+use super::{NamedProposal, Proposals};
 use handoff_proto::{convert::to_duration, v1::TaskInput};
 use serde_json::Value;
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
@@ -27,6 +28,7 @@ pub struct RequestContext {
     pub sandbox: bool,
     /// Ties the logs of this call together; may be shown to the buyer.
     pub correlation_id: String,
+    pub(crate) proposals: Proposals,
 }
 
 impl RequestContext {
@@ -44,7 +46,25 @@ impl RequestContext {
             time_budget: input.sync_deadline.as_ref().map(to_duration).unwrap_or_default(),
             sandbox: input.sandbox,
             correlation_id: input.correlation_id.clone(),
+            proposals: Proposals::default(),
         }
+    }
+
+    pub(crate) fn with_proposals(self, proposals: Proposals) -> Self {
+        Self { proposals, ..self }
+    }
+
+    /// The proposal that this request buys, as it was offered: it is reserved for this request, and checked for its state, expiry,
+    /// terms and insertion order. `None`: the request buys none, or this is no verb handler; what a task handler needs of it goes
+    /// in its input.
+    pub fn proposal(&self) -> Option<&Value> {
+        self.proposals.bought.as_deref()
+    }
+
+    /// A proposal that this request refines, finalizes or declines. `None`: it names none of this id, or the agent was offered
+    /// none for this account. Nothing is reserved: of requests at once, what the last one offers stays. For verb handlers.
+    pub fn named_proposal(&self, proposal_id: &str) -> Option<&NamedProposal> {
+        self.proposals.named.iter().find(|named| named.proposal_id == proposal_id)
     }
 
     /// For downstream calls: the same on every attempt of this request and different for every other; never the buyer's own key.

@@ -22,7 +22,9 @@
 //! # });
 //! ```
 
-use super::{Context, Decision, Prepared, Progress, RequestContext, TaskContext, Work, task::Host};
+use super::{
+    Context, Decision, NamedProposal, Prepared, Progress, Proposals, RequestContext, TaskContext, Work, task::Host,
+};
 use async_trait::async_trait;
 use handoff_proto::{
     convert::to_duration,
@@ -59,6 +61,7 @@ impl TestRequest {
             time_budget: Duration::from_secs(10),
             sandbox: false,
             correlation_id: "test".into(),
+            proposals: Proposals::default(),
         };
         Self { request, last_heartbeat: None }.task_id("task_test")
     }
@@ -109,6 +112,21 @@ impl TestRequest {
     #[must_use]
     pub fn sandbox(mut self) -> Self {
         self.request.sandbox = true;
+        self
+    }
+
+    /// That buys this proposal.
+    #[must_use]
+    pub fn proposal(mut self, body: Value) -> Self {
+        self.request.proposals.bought = Some(Arc::new(body));
+        self
+    }
+
+    /// That names this proposal to refine, finalize or decline it; once for each.
+    #[must_use]
+    pub fn named_proposal(mut self, proposal: NamedProposal) -> Self {
+        let named = &mut self.request.proposals.named;
+        *named = named.iter().cloned().chain([proposal]).collect();
         self
     }
 
@@ -248,6 +266,7 @@ fn value(json: &str) -> Result<Value, AdcpError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seller::ProposalState;
     use serde_json::json;
 
     async fn copy(task: TaskContext<u32>, pages: u32) -> Result<Value, AdcpError> {
@@ -295,6 +314,18 @@ mod tests {
         let context = request.principal("a").buyer_context(json!({"x": 1})).time_budget(Duration::ZERO).context(());
         assert_eq!(context.workflow_id, "acct_1/task_9");
         assert_eq!((context.idempotency_token(), context.sandbox, context.attempt), ("task_9", true, 1));
+        assert_eq!((context.proposal(), context.named_proposal("p")), (None, None));
+        let named = |proposal_id: &str| NamedProposal {
+            proposal_id: proposal_id.into(),
+            state: ProposalState::Draft,
+            body: json!({"proposal_id": proposal_id}),
+        };
+        let request = TestRequest::new("get_products").named_proposal(named("p")).named_proposal(named("q"));
+        let context = request.proposal(json!({"proposal_id": "r"})).context(());
+        assert_eq!(context.proposal(), Some(&json!({"proposal_id": "r"})));
+        assert_eq!(context.named_proposal("p"), Some(&named("p")));
+        assert_eq!(context.named_proposal("q"), Some(&named("q")));
+        assert_eq!(context.named_proposal("r"), None);
     }
 
     #[test]

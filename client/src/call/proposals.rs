@@ -1,22 +1,18 @@
 //! The proposal that a request buys.
 
 use super::request::invalid;
-use handoff_proto::wire::AdcpError;
+use handoff_proto::wire::{AdcpError, is_purchase};
 use handoff_store::ProposalUse;
 use serde_json::Value;
 
-// The verbs that buy one.
-const BUYERS: [&str; 2] = ["create_media_buy", "accept_proposal"];
-
 /// The proposal that the request names to be bought, which the run reserves before the seller is called.
 pub(super) fn bought(tool: &str, request: &Value, brand_scope: Option<&str>) -> Result<Option<ProposalUse>, AdcpError> {
-    if !BUYERS.contains(&tool) {
+    if !is_purchase(tool, request) {
         return Ok(None);
     }
     let proposal_id = match request.get("proposal_id") {
-        None | Some(Value::Null) => return Ok(None),
         Some(Value::String(id)) if !id.is_empty() => id.clone(),
-        Some(_) => return Err(invalid("proposal_id is malformed.").field("proposal_id")),
+        _ => return Err(invalid("proposal_id is malformed.").field("proposal_id")),
     };
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(ToOwned::to_owned);
     Ok(Some(ProposalUse {
@@ -45,7 +41,7 @@ mod tests {
             io_id: Some("io".into()),
             ..ProposalUse::default()
         };
-        for verb in BUYERS {
+        for verb in ["create_media_buy", "accept_proposal"] {
             assert_eq!(bought(verb, &request, Some("b")), Ok(Some(expected.clone())), "{verb}");
             for none in [json!({}), json!({"proposal_id": null})] {
                 assert_eq!(bought(verb, &none, None), Ok(None), "{verb}");

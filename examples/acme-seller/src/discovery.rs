@@ -1,12 +1,14 @@
-//! Discovery: the whole catalogue at once; what answers a brief, after a while.
+//! Discovery: the whole catalogue at once; what answers a brief, with a proposal, after a while.
 
 use crate::{
     Acme, Origin, Plan,
     catalog::{Delivery, FEED_VERSION, PRODUCTS, Product},
     plan,
+    proposals::draft,
+    refinement::{self, Refinement},
     sandbox::Ext,
 };
-use handoff::prelude::*;
+use handoff::{prelude::*, seller::NamedProposal};
 use serde::Deserialize;
 
 /// A `get_products` request, as far as Acme reads it.
@@ -38,20 +40,6 @@ pub enum BuyingMode {
     Refine,
 }
 
-/// A change of an earlier answer.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Refinement {
-    pub scope: String,
-    #[serde(default)]
-    pub product_id: Option<String>,
-    #[serde(default)]
-    pub proposal_id: Option<String>,
-    #[serde(default)]
-    pub action: Option<String>,
-    #[serde(default)]
-    pub ask: Option<String>,
-}
-
 /// What the products must be.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Filters {
@@ -68,15 +56,20 @@ pub(crate) async fn decide(context: Context<Acme>, request: GetProducts) -> Resu
         if request.buying_mode != BuyingMode::Wholesale {
             tokio::time::sleep(acme.options.curation).await;
         }
-        Ok(get_products(origin, &request))
+        get_products(origin, &request, |proposal_id| context.named_proposal(proposal_id))
     })
     .await
 }
 
-/// Plans an answer: the whole catalogue, or what answers the brief or its refinement.
-pub fn get_products(origin: &Origin, request: &GetProducts) -> Plan {
+/// Plans an answer: the whole catalogue, or what answers the brief or its refinement. `offered` finds a proposal that was offered
+/// to the buyer.
+pub fn get_products<'a>(
+    origin: &Origin,
+    request: &GetProducts,
+    offered: impl Fn(&str) -> Option<&'a NamedProposal>,
+) -> Result<Plan, AdcpError> {
     let fitting = PRODUCTS.iter().filter(|product| request.filters.fit(product));
-    Plan::Complete(origin.result(match request.buying_mode {
+    Ok(Plan::Complete(origin.result(match request.buying_mode {
         BuyingMode::Wholesale if request.if_wholesale_feed_version.as_deref() == Some(FEED_VERSION) => {
             json!({"unchanged": true, "wholesale_feed_version": FEED_VERSION, "cache_scope": "public"})
         }
@@ -87,34 +80,38 @@ pub fn get_products(origin: &Origin, request: &GetProducts) -> Plan {
         }),
         BuyingMode::Brief => {
             let brief = request.brief.as_deref().unwrap_or_default();
-            json!({"products": curated(fitting, brief), "cache_scope": "account"})
+            let curated = curated(fitting, brief);
+            let mut result = json!({"products": to_wire(&curated), "cache_scope": "account"});
+            let answers: Vec<&Product> =
+                curated.iter().filter(|(relevance, _)| *relevance > 0).map(|(_, product)| *product).collect();
+            if let Some(draft) = draft(origin, brief, &answers) {
+                result["proposals"] = json!([draft]);
+            }
+            result
         }
-        BuyingMode::Refine => {
-            let asked: Vec<&str> = request.refine.iter().filter_map(|refinement| refinement.ask.as_deref()).collect();
-            let wanted = |product: &&Product| request.refine.iter().all(|refinement| !refinement.omits(product));
-            json!({
-                "products": curated(fitting.filter(wanted), &asked.join(" ")),
-                "refinement_applied": request.refine.iter().map(Refinement::outcome).collect::<Vec<_>>(),
-                "cache_scope": "account",
-            })
-        }
-    }))
+        BuyingMode::Refine => refinement::answer(&request.refine, fitting, offered)?,
+    })))
 }
 
 // The best answers first; all of them if the brief says nothing that Acme understands.
-fn curated<'a>(products: impl Iterator<Item = &'a Product>, brief: &str) -> Vec<Value> {
+pub(crate) fn curated(products: impl Iterator<Item = &'static Product>, brief: &str) -> Vec<(usize, &'static Product)> {
     let mut ranked: Vec<(usize, &Product)> =
         products.map(|product| (relevance(brief, product.topics), product)).collect();
     if ranked.iter().any(|(relevance, _)| *relevance > 0) {
         ranked.retain(|(relevance, _)| *relevance > 0);
     }
     ranked.sort_by_key(|(relevance, _)| std::cmp::Reverse(*relevance));
-    let wire = |(relevance, product): (usize, &Product)| {
+    ranked
+}
+
+/// Products as the protocol has them, with what each one answers.
+pub(crate) fn to_wire(curated: &[(usize, &Product)]) -> Vec<Value> {
+    let wire = |(relevance, product): &(usize, &Product)| {
         let mut wire = product.to_wire();
         wire["brief_relevance"] = json!(format!("Answers {relevance} of the brief's topics."));
         wire
     };
-    ranked.into_iter().map(wire).collect()
+    curated.iter().map(wire).collect()
 }
 
 /// How many of the topics a brief names.
@@ -131,35 +128,6 @@ impl Filters {
     }
 }
 
-impl Refinement {
-    fn omits(&self, product: &Product) -> bool {
-        self.scope == "product"
-            && self.action.as_deref() == Some("omit")
-            && self.product_id.as_deref() == Some(product.id)
-    }
-
-    // The outcomes stand in the order of the refinements.
-    fn outcome(&self) -> Value {
-        match self.scope.as_str() {
-            "product" => {
-                let known = PRODUCTS.iter().any(|product| Some(product.id) == self.product_id.as_deref());
-                json!({
-                    "scope": "product",
-                    "product_id": self.product_id,
-                    "status": if known { "applied" } else { "unable" },
-                })
-            }
-            "proposal" => json!({
-                "scope": "proposal",
-                "proposal_id": self.proposal_id,
-                "status": "unable",
-                "notes": "Acme makes no proposals.",
-            }),
-            _ => json!({"scope": "request", "status": "applied"}),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,7 +135,7 @@ mod tests {
     #[test]
     fn a_brief_finds_what_answers_it_best_first() {
         let found = curated(PRODUCTS.iter(), "Launch a season sponsorship on connected TV (ctv)");
-        assert_eq!(found[0]["product_id"], "acme_ctv_sponsorship");
+        assert_eq!(found[0].1.id, "acme_ctv_sponsorship");
         assert!(found.len() < PRODUCTS.len());
         assert_eq!(curated(PRODUCTS.iter(), "???").len(), PRODUCTS.len());
     }

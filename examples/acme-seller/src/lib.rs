@@ -5,13 +5,16 @@
 //!
 //! | verb | at once | by a task handler | by a reviewer |
 //! |---|---|---|---|
-//! | `create_media_buy` | only non-guaranteed products | guaranteed lines, one by one | a product with an insertion order |
+//! | `create_media_buy`, of packages or of a proposal | only non-guaranteed products | guaranteed lines, one by one | a product with an insertion order |
 //! | `update_media_buy` | most changes | | more budget on an insertion order |
 //! | `sync_creatives` | a few creatives | | many, or sensitive ones |
 //! | `sync_audiences` | small uploads | large uploads | |
 //! | `build_creative` | estimates | rendering | |
 //! | `preview_creative` | unless `allow_async` | with `allow_async` | |
 //! | `get_products`, `get_signals` | always; a brief takes its time | | |
+//!
+//! A brief gets products and a draft of a proposal; a refinement changes the draft, or finalizes it; `create_media_buy` buys what
+//! was finalized. Which proposals there are, whose they are and whether one can be bought is the engine's business.
 //!
 //! Besides, the plain tools `get_media_buys` and `provide_performance_feedback`.
 
@@ -27,6 +30,8 @@ mod notices;
 mod options;
 pub mod order_book;
 mod plan;
+mod proposals;
+mod refinement;
 mod review;
 pub mod sandbox;
 mod signals;
@@ -106,7 +111,7 @@ pub fn seller_with(options: Options) -> Seller<Acme> {
             "media_buy": {
                 "buying_modes": ["brief", "wholesale", "refine"],
                 "supported_pricing_models": ["cpm"],
-                "supports_proposals": false,
+                "supports_proposals": true,
             },
             "signals": {"discovery_modes": ["brief", "wholesale"]},
         }))

@@ -4,7 +4,10 @@ use acme_seller::{
     Acme, BookedLine, NoticeBoard, Options, Origin, Plan, Ticket, book_line, build_creative, confirm, get_products,
     get_signals, media_buy, order_book::Ledger, preview_creative, release, sync_audiences, sync_creatives,
 };
-use handoff::{prelude::AdcpError, seller::TaskSummary};
+use handoff::{
+    prelude::AdcpError,
+    seller::{NamedProposal, ProposalState, TaskSummary},
+};
 use jsonschema::{Draft, Registry, Validator};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -124,7 +127,17 @@ fn reviewed(plan: Plan) -> Ticket {
 }
 
 async fn create(acme: &Acme, token: &str, name: &str) -> Result<Plan, AdcpError> {
-    media_buy::create(acme, &origin(token), request(&format!("create_media_buy.{name}"))).await
+    media_buy::create(acme, &origin(token), request(&format!("create_media_buy.{name}")), None).await
+}
+
+/// Answers a `get_products` request of a buyer who was offered this proposal.
+fn answer(token: &str, request: &Value, offered: Option<&NamedProposal>) -> Result<Value, AdcpError> {
+    let request = serde_json::from_value(request.clone()).unwrap();
+    get_products(&origin(token), &request, |id| offered.filter(|offered| offered.proposal_id == id)).map(completed)
+}
+
+fn offered(state: ProposalState, body: &Value) -> NamedProposal {
+    NamedProposal { proposal_id: body["proposal_id"].as_str().unwrap().into(), state, body: body.clone() }
 }
 
 #[test]
@@ -157,7 +170,7 @@ fn the_schemas_catch_mistakes_far_from_their_roots() {
         value.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(field).expect(pointer);
         value
     };
-    let products = completed(get_products(&origin("1"), &request("get_products.wholesale")));
+    let products = answer("1", &request("get_products.wholesale"), None).unwrap();
     for (verb, validator, value, pointer) in [
         ("get_products", SCHEMAS.response("get_products"), products, "/products/0/pricing_options/0/currency"),
         (
@@ -199,7 +212,7 @@ async fn only_non_guaranteed_products_are_bought_at_once_and_once() {
     assert_eq!(completed(create(&acme, "1", "non_guaranteed").await.unwrap()), result, "also when decided again");
     assert_eq!(acme.book.list::<Value>(Ledger::MediaBuys, &[]).await.unwrap().len(), 1);
     let sandbox = Origin { sandbox: true, ..origin("2") };
-    let plan = media_buy::create(&acme, &sandbox, request("create_media_buy.non_guaranteed")).await.unwrap();
+    let plan = media_buy::create(&acme, &sandbox, request("create_media_buy.non_guaranteed"), None).await.unwrap();
     assert_result("create_media_buy", &completed(plan));
 }
 
@@ -285,13 +298,13 @@ async fn a_few_creatives_are_taken_at_once_and_a_batch_is_reviewed() {
 fn discovery_answers_in_every_mode() {
     let origin = origin("1");
     for (name, ids) in [("wholesale", 6), ("brief", 5), ("refine", 2)] {
-        let result = completed(get_products(&origin, &request(&format!("get_products.{name}"))));
+        let result = answer("1", &request(&format!("get_products.{name}")), None).unwrap();
         assert_result("get_products", &result);
         assert_eq!(result["products"].as_array().unwrap().len(), ids, "{name}");
     }
     let mut known: Value = request("get_products.wholesale");
     known["if_wholesale_feed_version"] = json!(acme_seller::catalog::FEED_VERSION);
-    let unchanged = completed(get_products(&origin, &serde_json::from_value(known).unwrap()));
+    let unchanged = answer("1", &known, None).unwrap();
     assert_result("get_products", &unchanged);
     assert_eq!(unchanged["unchanged"], true);
     for (name, signals) in [("wholesale", 2), ("brief", 1)] {
@@ -299,6 +312,85 @@ fn discovery_answers_in_every_mode() {
         assert_result("get_signals", &result);
         assert_eq!(result["signals"].as_array().unwrap().len(), signals, "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_proposal_is_drafted_refined_finalized_and_bought() {
+    let drafted = answer("1", &request("get_products.brief"), None).unwrap();
+    assert_result("get_products", &drafted);
+    let draft = offered(ProposalState::Draft, &drafted["proposals"][0]);
+    assert_eq!((draft.proposal_id.as_str(), &draft.body["proposal_status"]), ("prop_1", &json!("draft")));
+    for without in ["get_products.wholesale", "get_products.refine"] {
+        assert_eq!(answer("1", &request(without), None).unwrap().get("proposals"), None, "{without}");
+    }
+
+    let refined = answer("2", &request("get_products.refine_proposal"), Some(&draft)).unwrap();
+    assert_result("get_products", &refined);
+    let applied = json!([{"scope": "proposal", "proposal_id": "prop_1", "status": "applied"}]);
+    assert_eq!(refined["refinement_applied"], applied);
+    let refined = offered(ProposalState::Draft, &refined["proposals"][0]);
+    assert_eq!((refined.proposal_id.as_str(), &refined.body["proposal_status"]), ("prop_1", &json!("draft")));
+    assert_ne!(refined.body["allocations"], draft.body["allocations"]);
+
+    let finalized = answer("3", &request("get_products.finalize"), Some(&refined)).unwrap();
+    assert_result("get_products", &finalized);
+    assert_eq!(finalized["refinement_applied"], applied);
+    let committed = offered(ProposalState::Committed, &finalized["proposals"][0]);
+    assert_eq!((committed.proposal_id.as_str(), &committed.body["proposal_status"]), ("prop_1", &json!("committed")));
+    assert_eq!(committed.body["allocations"], refined.body["allocations"]);
+    assert!(committed.body["expires_at"].is_string(), "{committed:?}");
+    let again = answer("4", &request("get_products.finalize"), Some(&committed)).unwrap();
+    assert_eq!(again["proposals"][0], committed.body);
+    let firm = answer("5", &request("get_products.refine_proposal"), Some(&committed)).unwrap();
+    assert_result("get_products", &firm);
+    assert_eq!((&firm["refinement_applied"][0]["status"], firm.get("proposals")), (&json!("unable"), None));
+
+    let (acme, _dir) = acme();
+    let purchase = || request("create_media_buy.proposal");
+    let plan = media_buy::create(&acme, &origin("6"), purchase(), Some(&committed.body)).await.unwrap();
+    let ticket = reviewed(plan);
+    assert_result("create_media_buy", &ticket.approve_with);
+    assert_eq!(ticket.approve_with["total_budget"], 60_000);
+    let products =
+        |list: &Value| -> Vec<Value> { list.as_array().unwrap().iter().map(|one| one["product_id"].clone()).collect() };
+    assert_eq!(products(&ticket.approve_with["packages"]), products(&committed.body["allocations"]));
+    let of = |product: &str| json!({"allocations": [{"product_id": product, "allocation_percentage": 100}]});
+    let plan = media_buy::create(&acme, &origin("7"), purchase(), Some(&of("acme_homepage_takeover"))).await.unwrap();
+    let Plan::Book(order) = plan else { panic!("not booked") };
+    assert_eq!(order.lines.len(), 1);
+    let plan = media_buy::create(&acme, &origin("8"), purchase(), Some(&of("acme_display_ron"))).await.unwrap();
+    assert_result("create_media_buy", &completed(plan));
+}
+
+#[tokio::test]
+async fn a_proposal_that_can_not_be_changed_or_bought_so_is_refused() {
+    let schema = SCHEMAS.schema("core/error.json");
+    let drafted = answer("1", &request("get_products.brief"), None).unwrap();
+    let body = &drafted["proposals"][0];
+    let draft = offered(ProposalState::Draft, body);
+    let finalize: Value = request("get_products.finalize");
+    let mut mixed = finalize.clone();
+    mixed["refine"].as_array_mut().unwrap().push(json!({"scope": "request", "ask": "More video"}));
+    let refined: Value = request("get_products.refine_proposal");
+    for (request, state, code, field) in [
+        (&finalize, None, "PROPOSAL_NOT_FOUND", "refine[0].proposal_id"),
+        (&refined, None, "PROPOSAL_NOT_FOUND", "refine[0].proposal_id"),
+        (&mixed, Some(ProposalState::Draft), "INVALID_REQUEST", "refine"),
+        (&finalize, Some(ProposalState::Declined), "INVALID_STATE", "refine[0].proposal_id"),
+        (&refined, Some(ProposalState::Consumed), "INVALID_STATE", "refine[0].proposal_id"),
+        (&finalize, Some(ProposalState::Consuming), "CONFLICT", "refine[0].proposal_id"),
+    ] {
+        let error = answer("2", request, state.map(|state| offered(state, body)).as_ref()).unwrap_err();
+        assert_eq!((error.code.as_str(), error.field.as_deref()), (code, Some(field)));
+        assert_valid(&schema, code, &error.to_json());
+    }
+    let (acme, _dir) = acme();
+    let mut cheap: Value = request("create_media_buy.proposal");
+    cheap["total_budget"]["amount"] = json!(5000);
+    let cheap = serde_json::from_value(cheap).unwrap();
+    let error = media_buy::create(&acme, &origin("3"), cheap, Some(&draft.body)).await.unwrap_err();
+    assert_eq!((error.code.as_str(), error.field.as_deref()), ("BUDGET_TOO_LOW", Some("total_budget.amount")));
+    assert_valid(&schema, "BUDGET_TOO_LOW", &error.to_json());
 }
 
 #[tokio::test]

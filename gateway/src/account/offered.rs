@@ -6,7 +6,7 @@ use super::{
 };
 use crate::Principal;
 use handoff_client::{CallError, Caller};
-use handoff_proto::wire::AdcpError;
+use handoff_proto::wire::{AdcpError, proposals_named};
 use handoff_store::{ProposalFilter, ProposalStore, Viewer};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -26,7 +26,7 @@ pub(crate) async fn resolve_offered(
         return Ok(None);
     }
     let mut scopes = BTreeSet::new();
-    for proposal_id in proposals_of(tool, request) {
+    for proposal_id in proposals_named(tool, request) {
         scopes.extend(scopes_of(ledger, principal, proposal_id).await?);
     }
     if scopes.len() > 1 {
@@ -46,17 +46,6 @@ pub(crate) async fn resolve_offered(
     }))
 }
 
-fn proposals_of<'a>(tool: &str, request: &'a Value) -> BTreeSet<&'a str> {
-    let list = match tool {
-        "decline_proposals" => "declines",
-        "refine_proposals" => "refinements",
-        "get_products" => "refine",
-        _ => return BTreeSet::new(),
-    };
-    let entries = request.get(list).and_then(Value::as_array);
-    entries.into_iter().flatten().filter_map(|entry| entry.get("proposal_id")?.as_str()).collect()
-}
-
 async fn scopes_of(
     ledger: &(impl ProposalStore + ?Sized),
     principal: &Principal,
@@ -71,25 +60,4 @@ async fn scopes_of(
     let found = ledger.list_proposals(&filter, LOOKED_AT).await.map_err(CallError::registry)?;
     let own = found.into_iter().filter(|proposal| proposal.key.principal == principal.name);
     Ok(own.map(|proposal| proposal.key.scope).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn the_proposals_of_a_request_are_those_it_changes() {
-        let request = json!({
-            "declines": [{"proposal_id": "a"}, {"proposal_id": "a"}, {"proposal_id": 5}, 7],
-            "refinements": [{"proposal_id": "b"}, {"proposal_id": "c"}],
-            "refine": [{"scope": "request", "ask": "x"}, {"scope": "proposal", "proposal_id": "d", "action": "finalize"}],
-        });
-        let of = |tool: &str| proposals_of(tool, &request).into_iter().collect::<Vec<_>>();
-        assert_eq!(of("decline_proposals"), ["a"]);
-        assert_eq!(of("refine_proposals"), ["b", "c"]);
-        assert_eq!(of("get_products"), ["d"]);
-        assert!(of("create_media_buy").is_empty());
-        assert!(proposals_of("decline_proposals", &json!({"declines": "x"})).is_empty());
-    }
 }

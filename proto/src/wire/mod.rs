@@ -12,7 +12,9 @@ mod write_only;
 pub use envelope::{completed_body, failed_body, replay_body, submitted_body, with_context};
 pub use error::{AdcpError, Issue, Recovery};
 pub use list_tasks::{ListTasksFilters, ListTasksRequest, Pagination, Sort, SortDirection, SortField};
-pub use proposals::{Bought, OfferedProposal, ProposalKind, ProposalNews, proposal_news, purchase};
+pub use proposals::{
+    Bought, OfferedProposal, ProposalKind, ProposalNews, is_purchase, proposal_news, proposals_named, purchase,
+};
 pub use status::{ParseStatusError, TaskStatus};
 pub use task_status::{GetTaskStatusRequest, task_status_body};
 pub use webhook::{WebhookEvent, progress_body, webhook_body};

@@ -5,6 +5,10 @@
 
 use chrono::DateTime;
 use serde_json::Value;
+use std::collections::BTreeSet;
+
+// Each is looked up. The compact verbs' schemas allow 25; get_products has no limit.
+const MAX_NAMED: usize = 100;
 
 /// What accepting a proposal does (canonical-proposal.json, `proposal_kind`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,6 +113,24 @@ pub fn proposal_news(verb: &str, result_json: &str) -> ProposalNews {
 /// What a purchase's result bought; `None`: the result is no success.
 pub fn purchase(result_json: &str) -> Option<Bought> {
     success(result_json).as_ref().map(bought)
+}
+
+/// Does this request buy a proposal?
+pub fn is_purchase(verb: &str, request: &Value) -> bool {
+    matches!(verb, "create_media_buy" | "accept_proposal") && request.get("proposal_id").is_some_and(|id| !id.is_null())
+}
+
+/// The proposals that a request refines, finalizes or declines, by their ids: of a request that names more than anyone is offered,
+/// the first hundred.
+pub fn proposals_named<'a>(verb: &str, request: &'a Value) -> BTreeSet<&'a str> {
+    let list = match verb {
+        "decline_proposals" => "declines",
+        "refine_proposals" => "refinements",
+        "get_products" => "refine",
+        _ => return BTreeSet::new(),
+    };
+    let named = items(request, list).filter_map(|entry| entry.get("proposal_id")?.as_str());
+    named.take(MAX_NAMED).collect()
 }
 
 fn matters(verb: &str) -> bool {
@@ -311,6 +333,23 @@ mod tests {
         assert_eq!(bought(json!({"media_buy_id": "mb", "errors": [{"code": "W"}]})), some(Some("mb"), None));
         assert_eq!(bought(json!({"errors": [{"code": "BUDGET_TOO_LOW"}]})), None);
         assert_eq!(bought(json!({"adcp_error": {"code": "X"}})), None);
+    }
+
+    #[test]
+    fn the_proposals_of_a_request_are_those_it_changes() {
+        let request = json!({
+            "declines": [{"proposal_id": "a"}, {"proposal_id": "a"}, {"proposal_id": 5}, 7],
+            "refinements": [{"proposal_id": "b"}, {"proposal_id": "c"}],
+            "refine": [{"scope": "request", "ask": "x"}, {"scope": "proposal", "proposal_id": "d", "action": "finalize"}],
+        });
+        let of = |verb: &str| proposals_named(verb, &request).into_iter().collect::<Vec<_>>();
+        assert_eq!(of("decline_proposals"), ["a"]);
+        assert_eq!(of("refine_proposals"), ["b", "c"]);
+        assert_eq!(of("get_products"), ["d"]);
+        assert!(of("create_media_buy").is_empty());
+        assert!(proposals_named("decline_proposals", &json!({"declines": "x"})).is_empty());
+        let many: Vec<Value> = (0..1_000).map(|number| json!({"proposal_id": format!("p{number}")})).collect();
+        assert_eq!(proposals_named("refine_proposals", &json!({"refinements": many})).len(), MAX_NAMED);
     }
 
     #[test]

@@ -118,6 +118,16 @@ impl<S: Store> ProposalStore for Engine<S> {
         Ok(None)
     }
 
+    async fn get_reserved(&self, task: &TaskRef) -> Result<Option<ProposalRecord>> {
+        if !check::may_exist(task) {
+            return Ok(None);
+        }
+        match self.store.proposals(sql::reserved_by(task)).await?.pop() {
+            Some(row) => self.opened(row).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     async fn get_by_media_buy_id(
         &self,
         scope: &str,

@@ -15,6 +15,7 @@ use crate::{
     sqlite::Sqlite,
     store::{Store, bind},
 };
+use handoff_proto::v1::TaskRef;
 use sqlx::{AssertSqlSafe, Row as _};
 
 // Every kind and state, each with its columns; one account has nearly all.
@@ -54,6 +55,12 @@ fn statements() -> Vec<(Statement, &'static str)> {
     let reviewer = Viewer::Reviewer { scopes: vec!["big".into()] };
     let filter =
         |viewer: &Viewer| ProposalFilter { viewer: viewer.clone(), state: None, proposal_id: None, after: Some(key()) };
+    let task = TaskRef {
+        task_id: "task_big_1050000".into(),
+        scope: "big".into(),
+        principal: "agent".into(),
+        ..TaskRef::default()
+    };
     let consuming = ProposalFilter { state: Some(ProposalState::Consuming), after: None, ..filter(&Viewer::Operator) };
     let named = ProposalFilter { proposal_id: Some("p1050000".into()), after: None, ..filter(&Viewer::Operator) };
     vec![
@@ -64,6 +71,7 @@ fn statements() -> Vec<(Statement, &'static str)> {
         (sql::changing("big", "base50000"), "proposals_changing"),
         (sql::made("big", "mb50001"), "proposals_media_buy"),
         (sql::held_by("task_big_1050000"), "proposals_held"),
+        (sql::reserved_by(&task), "proposals_held"),
         (sql::list(&filter(&buyer), 100), "PRIMARY"),
         (sql::list(&filter(&reviewer), 100), "PRIMARY"),
         (sql::list(&filter(&Viewer::Operator), 100), "PRIMARY"),

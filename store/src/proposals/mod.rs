@@ -45,6 +45,9 @@ pub trait ProposalStore: Send + Sync + 'static {
     /// A proposal with its body.
     async fn get_proposal(&self, proposal: &ProposalRef) -> Result<Option<ProposalRecord>>;
 
+    /// The proposal that a task has reserved, with its body.
+    async fn get_reserved(&self, task: &TaskRef) -> Result<Option<ProposalRecord>>;
+
     /// The proposal that made a media buy, or the amendment or cancellation of it that was accepted last, with its body.
     async fn get_by_media_buy_id(
         &self,

@@ -5,7 +5,7 @@ use crate::{
     Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalKey, ProposalState, RegistryError, SweepBounds,
     rules::proposals::Change,
 };
-use handoff_proto::wire::ProposalKind;
+use handoff_proto::{v1::TaskRef, wire::ProposalKind};
 
 const COLUMNS: &str = "scope, principal, proposal_id, kind, state, terms_digest, expires_at, io_id, parent_proposal_id, \
      base_media_buy_id, base_media_buy_revision, held_by, buyer_scope, media_buy_id, media_buy_revision, accepted_at, \
@@ -138,6 +138,14 @@ pub(crate) fn made(buyer_scope: &str, media_buy_id: &str) -> Statement {
 pub(crate) fn held_by(task_id: &str) -> Statement {
     let mut statement = select(COLUMNS);
     statement.push("held_by = ").bind(task_id).push(" AND state = 'consuming'");
+    statement
+}
+
+/// What a task has reserved, with its body, if it is this agent's task for this account.
+pub(crate) fn reserved_by(task: &TaskRef) -> Statement {
+    let mut statement = select(&format!("{COLUMNS}, {BODY}"));
+    statement.push("held_by = ").bind(&*task.task_id).push(" AND state = 'consuming'");
+    statement.push(" AND buyer_scope = ").bind(&*task.scope).push(" AND principal = ").bind(&*task.principal);
     statement
 }
 

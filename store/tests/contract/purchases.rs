@@ -35,12 +35,23 @@ pub(crate) async fn begin_reserves_before_the_seller_is_called(database: Arc<Dat
     for _ in 0..2 {
         assert_eq!(registry.begin(&task).await.unwrap(), Default::default());
         assert_eq!(stands(&*registry, "p").await, (ProposalState::Consuming, Some(task.task_id.clone())));
+        let reserved = registry.get_reserved(&task).await.unwrap().unwrap();
+        assert_eq!((reserved.proposal.key, reserved.body_json), (at("p").key, offer("p").body_json));
+    }
+    for foreign in [
+        TaskRef { scope: "acct_2".into(), ..task.clone() },
+        TaskRef { principal: "agent_2".into(), ..task.clone() },
+        TaskRef { scope: "acct_1\0".into(), ..task.clone() },
+        new_task(),
+    ] {
+        assert_eq!(registry.get_reserved(&foreign).await.unwrap(), None);
     }
     for _ in 0..2 {
         let standing = registry.record_decision(&task, &complete(BOUGHT)).await.unwrap();
         assert_eq!(standing.decision, Some(complete(BOUGHT)));
         assert_eq!(registry.begin(&task).await.unwrap(), standing);
     }
+    assert_eq!(registry.get_reserved(&task).await.unwrap(), None, "it is bought");
     let bought = found(&*registry, "p").await.unwrap();
     assert_eq!((bought.state, bought.held_by.as_ref()), (ProposalState::Consumed, Some(&task.task_id)));
     assert_eq!((bought.media_buy_id.as_deref(), bought.media_buy_revision), (Some("mb_1"), Some(3)));

@@ -252,6 +252,10 @@ impl ProposalStore for FaultyRegistry {
         self.around("get_proposal", self.inner.get_proposal(proposal)).await
     }
 
+    async fn get_reserved(&self, task: &TaskRef) -> Result<Option<ProposalRecord>> {
+        self.around("get_reserved", self.inner.get_reserved(task)).await
+    }
+
     async fn get_by_media_buy_id(
         &self,
         scope: &str,

@@ -2,6 +2,7 @@
 //!
 //! - `arm`: complete, task, workflow, refuse
 //! - `show`: the name of a field; what the handler gets of it is written down
+//! - `see`: a proposal's id; what the handler sees of it, or of the one that it buys, is written down
 //! - `hold`: handler name (`decide`, `work`, `review`, `tool`), or `step-N`, to gate name
 //! - `panics`: handler name to the number of attempts that panic
 //! - `die_in`: a handler name (`decide`, `work`, `review`, `tool`); once, by SIGKILL
@@ -107,9 +108,18 @@ fn show(context: &Context<Calls>, request: &Value) {
     }
 }
 
+fn see(context: &Context<Calls>, lab: &Value) {
+    let Some(proposal_id) = lab["see"].as_str() else { return };
+    let named =
+        context.named_proposal(proposal_id).map(|named| json!({"state": named.state.as_str(), "body": named.body}));
+    let seen = json!({"buys": context.proposal(), "names": named});
+    context.state().record("seen", &context.task_id, &seen.to_string());
+}
+
 async fn decide(context: Context<Calls>, request: Value) -> Result<Decision, AdcpError> {
     let lab = request["lab"].clone();
     show(&context, &request);
+    see(&context, &lab);
     enter(&context, "decide", &lab).await;
     let input = json!({"lab": lab});
     match lab["arm"].as_str().unwrap_or("complete") {

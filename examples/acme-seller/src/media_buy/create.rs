@@ -5,6 +5,7 @@ use crate::{
     Acme, Desk, Origin, Plan, Ticket,
     booking::{BookingOrder, Line},
     catalog::{self, CURRENCY, Product},
+    proposals::{self, TotalBudget},
     sandbox::Ext,
 };
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -27,6 +28,8 @@ pub struct CreateMediaBuy {
     pub packages: Vec<PackageRequest>,
     #[serde(default)]
     pub proposal_id: Option<String>,
+    #[serde(default)]
+    pub total_budget: Option<TotalBudget>,
     #[serde(default)]
     pub paused: bool,
     #[serde(default)]
@@ -54,9 +57,17 @@ pub struct PackageRequest {
     pub creative_assignments: Vec<Value>,
 }
 
-/// Plans a media buy: an insertion order goes to a reviewer, guaranteed lines are booked one by one, the rest is made
-/// now.
-pub async fn create(acme: &Acme, origin: &Origin, request: CreateMediaBuy) -> Result<Plan, AdcpError> {
+/// Plans a media buy, of packages or of the proposal that it names: an insertion order goes to a reviewer, guaranteed lines are
+/// booked one by one, the rest is made now.
+pub async fn create(
+    acme: &Acme,
+    origin: &Origin,
+    mut request: CreateMediaBuy,
+    proposal: Option<&Value>,
+) -> Result<Plan, AdcpError> {
+    if let Some(proposal) = proposal {
+        request.packages = proposals::packages(proposal, request.total_budget.as_ref().ok_or_else(no_budget)?)?;
+    }
     let products = check(&request)?;
     let result = result(origin, &request);
     if products.iter().any(|product| product.insertion_order) {
@@ -81,11 +92,6 @@ pub async fn create(acme: &Acme, origin: &Origin, request: CreateMediaBuy) -> Re
 }
 
 fn check(request: &CreateMediaBuy) -> Result<Vec<&'static Product>, AdcpError> {
-    if request.proposal_id.is_some() {
-        return Err(AdcpError::correctable("PROPOSAL_NOT_FOUND", "Acme has made no such proposal.")
-            .field("proposal_id")
-            .suggestion("Name the products in packages."));
-    }
     if request.packages.is_empty() {
         return Err(AdcpError::correctable("INVALID_REQUEST", "A media buy needs a package.").field("packages"));
     }
@@ -121,11 +127,19 @@ pub(super) fn check_budget(product: &Product, budget: Option<&Number>, field: &s
     if budget.map(amount).unwrap_or_default() >= f64::from(product.minimum) {
         return Ok(());
     }
-    let least = product.minimum;
-    Err(AdcpError::correctable("BUDGET_TOO_LOW", format!("{} costs at least {CURRENCY} {least}.", product.name))
+    Err(below_minimum(product.name, product.minimum, field))
+}
+
+/// The refusal of a budget that is less than what something costs.
+pub(crate) fn below_minimum(what: &str, least: u32, field: &str) -> AdcpError {
+    AdcpError::correctable("BUDGET_TOO_LOW", format!("{what} costs at least {CURRENCY} {least}."))
         .field(field)
-        .suggestion(format!("Raise the budget to {least} or more, or choose another product."))
-        .details(json!({"minimum_budget": least, "currency": CURRENCY})))
+        .suggestion(format!("Raise the budget to {least} or more, or choose something else."))
+        .details(json!({"minimum_budget": least, "currency": CURRENCY}))
+}
+
+fn no_budget() -> AdcpError {
+    AdcpError::correctable("INVALID_REQUEST", "A proposal is bought with a total budget.").field("total_budget")
 }
 
 fn result(origin: &Origin, request: &CreateMediaBuy) -> Value {

@@ -6,19 +6,21 @@ mod show;
 mod update;
 
 pub use create::{CreateMediaBuy, create};
+pub(crate) use create::{PackageRequest, below_minimum};
 pub(crate) use ledger::unreadable;
 pub use ledger::{Change, MediaBuy, Package, enter, enter_change, find, undo};
 pub(crate) use show::get_media_buys;
 pub use show::{GetMediaBuys, Page, Statuses};
 pub use update::{UpdateMediaBuy, update};
 
-use crate::{Acme, catalog, plan};
+use crate::{Acme, catalog, plan, proposals};
 use handoff::prelude::*;
 
 /// The handler of `create_media_buy`.
 pub(crate) async fn create_media_buy(context: Context<Acme>, request: CreateMediaBuy) -> Result<Decision, AdcpError> {
     let ext = request.ext.clone();
-    plan::decide(&context, &ext, async |acme, origin| create(acme, origin, request).await).await
+    let proposal = context.proposal();
+    plan::decide(&context, &ext, async |acme, origin| create(acme, origin, request, proposal).await).await
 }
 
 /// The handler of `update_media_buy`.
@@ -28,12 +30,15 @@ pub(crate) async fn update_media_buy(context: Context<Acme>, request: UpdateMedi
 }
 
 /// The protocol demands that a buy of only non-guaranteed products is answered at once.
-pub(crate) async fn answers_at_once(_: Context<Acme>, request: Value) -> bool {
-    only_non_guaranteed(&request)
+pub(crate) async fn answers_at_once(context: Context<Acme>, request: Value) -> bool {
+    only_non_guaranteed(&request, context.proposal())
 }
 
-/// Whether the request buys nothing that is guaranteed.
-pub fn only_non_guaranteed(request: &Value) -> bool {
+/// Whether the request, of this proposal if it names one, buys nothing that is guaranteed.
+pub fn only_non_guaranteed(request: &Value, proposal: Option<&Value>) -> bool {
+    if let Some(proposal) = proposal {
+        return !proposals::products(proposal).any(catalog::Product::is_guaranteed);
+    }
     let packages = request.get("packages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let products = packages.iter().filter_map(|package| package.get("product_id").and_then(Value::as_str));
     !products.filter_map(catalog::find).any(catalog::Product::is_guaranteed)
@@ -59,10 +64,14 @@ mod tests {
             let packages: Vec<Value> = products.iter().map(|id| json!({"product_id": id})).collect();
             json!({"packages": packages})
         };
-        assert!(only_non_guaranteed(&buy(&["acme_display_ron", "acme_video_ros"])));
-        assert!(!only_non_guaranteed(&buy(&["acme_display_ron", "acme_homepage_takeover"])));
-        assert!(only_non_guaranteed(&buy(&["nobody_sells_this"])), "refused at once");
-        assert!(only_non_guaranteed(&json!({})), "refused at once");
+        assert!(only_non_guaranteed(&buy(&["acme_display_ron", "acme_video_ros"]), None));
+        assert!(!only_non_guaranteed(&buy(&["acme_display_ron", "acme_homepage_takeover"]), None));
+        assert!(only_non_guaranteed(&buy(&["nobody_sells_this"]), None), "refused at once");
+        assert!(only_non_guaranteed(&json!({}), None), "refused at once");
+        let proposal = |product: &str| json!({"allocations": [{"product_id": product, "allocation_percentage": 100}]});
+        let request = json!({"proposal_id": "p"});
+        assert!(only_non_guaranteed(&request, Some(&proposal("acme_display_ron"))));
+        assert!(!only_non_guaranteed(&request, Some(&proposal("acme_ctv_sponsorship"))));
     }
 
     #[test]

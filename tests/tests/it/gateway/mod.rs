@@ -5,6 +5,7 @@ pub(crate) mod clients;
 mod fuzz;
 mod hostile;
 mod once;
+mod proposals;
 mod protocol;
 mod slice;
 mod sockets;

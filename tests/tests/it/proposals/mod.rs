@@ -2,6 +2,7 @@
 //! the request's end, on every arm.
 
 mod discovery;
+mod handlers;
 mod kills;
 mod purchases;
 mod sweeping;
