@@ -166,8 +166,10 @@ mod tests {
         TotalBudget { amount: amount.into(), currency: CURRENCY.into() }
     }
 
+    // To the cent: a sum of binary fractions is not.
     fn spent(packages: &[PackageRequest]) -> f64 {
-        packages.iter().filter_map(|package| package.budget.as_ref()).map(amount).sum()
+        let sum: f64 = packages.iter().filter_map(|package| package.budget.as_ref()).map(amount).sum();
+        (sum * 100.0).round() / 100.0
     }
 
     #[test]
