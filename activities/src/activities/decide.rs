@@ -147,6 +147,9 @@ impl Activities {
 
     // A result has to pass its hook before it is recorded; what has no result is told to its own.
     async fn with_hooks(&self, verb: &str, decision: v1::Decision, input: &TaskInput) -> v1::Decision {
+        if !self.has_hooks(verb) {
+            return decision;
+        }
         let subject = Subject::of_input(input);
         let mut decision = decision;
         if let Some(Kind::Complete(complete)) = &decision.kind {
@@ -209,6 +212,10 @@ impl Activities {
         let standing = self.record_patiently(task, &decision).await.map_err(guard::registry_error)?;
         if standing.decision.as_ref() != Some(&decision) {
             self.decision_discarded(input, &decision).await;
+            // A success that its proposal did not allow: its handler believes in it.
+            if let Some(Kind::Refuse(error)) = standing.decision.as_ref().and_then(|recorded| recorded.kind.as_ref()) {
+                self.failing(&task.verb, Subject::of_input(input), Failure::Refused(error.to_wire())).await;
+            }
         }
         Ok(guard::without_result(standing))
     }

@@ -42,13 +42,13 @@ impl Activities {
         let info = ctx.info();
         let patience = if info.is_local { LOCAL_PATIENCE } else { REGULAR_PATIENCE };
         let called = tokio::time::timeout(patience, AssertUnwindSafe(hook(subject.clone(), result)).catch_unwind());
-        let error = match called.await {
+        let (error, how) = match called.await {
             Ok(Ok(Ok(()))) => return Ok(completion),
-            Ok(Ok(Err(error))) => error,
-            Ok(Err(_panic)) => errors::handler_failed(&subject.correlation_id),
-            Err(_late) => errors::handler_failed(&subject.correlation_id),
+            Ok(Ok(Err(error))) => (error, "failed"),
+            Ok(Err(_panic)) => (errors::handler_failed(&subject.correlation_id), "panicked"),
+            Err(_late) => (errors::handler_failed(&subject.correlation_id), "did not end in time"),
         };
-        tracing::warn!(task_id = task.task_id, code = error.code, attempt = info.attempt, "on_complete failed");
+        tracing::warn!(task_id = task.task_id, code = error.code, attempt = info.attempt, "on_complete {how}");
         let error = guard::carried(error.into());
         if error.to_wire().is_transient() && (info.is_local || info.attempt < ATTEMPTS) {
             return Err(guard::try_again(&error));
@@ -56,12 +56,20 @@ impl Activities {
         Ok(Completion { outcome: Some(Outcome::Error(error)), ..completion })
     }
 
+    /// Whether somebody wants to know how requests of this verb end.
+    pub(super) fn has_hooks(&self, verb: &str) -> bool {
+        self.handlers.verb(verb).is_some_and(|verb| verb.on_complete.is_some() || verb.on_failure.is_some())
+    }
+
     /// Calls the hook for a result that is about to be answered at once.
     pub(super) async fn answering(&self, verb: &str, subject: Subject, result: Value) -> Result<(), AdcpError> {
         let Some(hook) = self.handlers.verb(verb).and_then(|verb| verb.on_complete.as_ref()) else { return Ok(()) };
         let correlation_id = subject.correlation_id.clone();
         let called = AssertUnwindSafe(hook(subject, result)).catch_unwind().await;
-        called.unwrap_or_else(|_panic| Err(errors::handler_failed(&correlation_id)))
+        called.unwrap_or_else(|_panic| {
+            tracing::error!(verb, correlation_id, "on_complete panicked");
+            Err(errors::handler_failed(&correlation_id))
+        })
     }
 
     /// Tells the seller how a task ended, unless it was completed. Best effort.

@@ -50,7 +50,7 @@ impl<S> Deref for HookContext<S> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Failure {
-    /// It was refused before there was a task that the buyer knows.
+    /// The handler refused it, or its success could not be recorded, before there was a task that the buyer knows.
     Refused(AdcpError),
     /// Its task failed.
     Failed(AdcpError),
@@ -127,24 +127,35 @@ impl<S: Send + Sync + 'static> VerbRegistration<S> {
         Fut: Future<Output = Result<(), AdcpError>> + Send + 'static,
         R: DeserializeOwned,
     {
-        self.on_complete = Some(Arc::new(move |context, result| match serde_json::from_value(result) {
-            Ok(result) => Box::pin(hook(context, result)),
-            Err(error) => Box::pin(async move { Err(errors::result_invalid(error)) }),
+        let hook = Arc::new(hook);
+        self.on_complete = Some(Arc::new(move |context, result| {
+            let hook = hook.clone();
+            // Called in the future, where a panic is caught.
+            Box::pin(async move {
+                let called = hook(context, serde_json::from_value(result).map_err(errors::result_invalid)?);
+                called.await
+            })
         }));
         self
     }
 
-    /// Called when a request of the verb was refused, or its task failed, was rejected or cancelled: at least once, as far as
-    /// there is a worker to do it. What it does changes nothing about the task; a panic is logged.
+    /// Called when the verb's handler refused a request or its success could not be recorded, or when its task failed, was
+    /// rejected or cancelled: at least once, as far as there is a worker to do it. What it does changes nothing about the task; a
+    /// panic is logged.
     ///
-    /// A run that Temporal no longer has is ended by `reconcile`, which calls no hook.
+    /// Not called for what was refused before the handler was asked, such as a proposal that can't be reserved, nor for a run that
+    /// Temporal no longer has: `reconcile` ends that.
     #[must_use]
     pub fn on_failure<F, Fut>(mut self, hook: F) -> Self
     where
         F: Fn(HookContext<S>, Failure) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        self.on_failure = Some(Arc::new(move |context, failure| Box::pin(hook(context, failure))));
+        let hook = Arc::new(hook);
+        self.on_failure = Some(Arc::new(move |context, failure| {
+            let hook = hook.clone();
+            Box::pin(async move { hook(context, failure).await })
+        }));
         self
     }
 }

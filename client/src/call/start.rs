@@ -24,7 +24,7 @@ pub(super) enum Attempt {
     Told(outcome::Kind),
     /// None in time; the same try again attaches to the same run.
     Silent,
-    /// None for now: worth a pause and another try.
+    /// Temporal can not say at the moment: worth a pause and another try.
     Busy(String),
     /// The run is over and this update was never part of it: only the registry knows.
     Over,

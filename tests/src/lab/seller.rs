@@ -59,6 +59,7 @@ pub fn seller(calls: Calls) -> Seller<Calls> {
         let registration = match known.name {
             QUICK_VERB | "accept_proposal" => registration.quick(),
             HOOKED_VERB => registration.on_complete(hook).on_failure(failure_hook),
+            "create_media_buy" => registration.on_failure(failure_hook),
             _ => registration,
         };
         seller = seller.verb(known.name, registration);
@@ -207,7 +208,12 @@ async fn enter(context: &Context<Calls>, handler: &str, lab: &Value) {
     assert!(u64::from(context.attempt) > panics, "the lab was told to panic");
 }
 
-async fn hook(context: HookContext<Calls>, result: Value) -> Result<(), AdcpError> {
+fn hook(context: HookContext<Calls>, result: Value) -> impl Future<Output = Result<(), AdcpError>> + Send {
+    assert_ne!(result["ext"]["panic"], "at once", "the lab was told to panic");
+    take_note(context, result)
+}
+
+async fn take_note(context: HookContext<Calls>, result: Value) -> Result<(), AdcpError> {
     let (calls, task_id) = (context.state(), context.idempotency_token());
     calls.record("on_complete", task_id, "");
     let told = &result["ext"];
