@@ -169,7 +169,7 @@ fn result(origin: &Origin, request: &CreateMediaBuy) -> Value {
     let mut result = origin.result(json!({
         "media_buy_id": origin.id("mb"),
         "media_buy_status": status,
-        "confirmed_at": Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true),
+        "confirmed_at": Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
         "revision": 1,
         "currency": CURRENCY,
         "total_budget": money(request.packages.iter().filter_map(|package| package.budget.as_ref()).map(amount).sum()),
