@@ -4,6 +4,7 @@
 mod discovery;
 mod handlers;
 mod kills;
+mod outages;
 mod purchases;
 mod sweeping;
 

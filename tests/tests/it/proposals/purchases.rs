@@ -90,6 +90,9 @@ on_both_databases! {
                 }
             } else if how == "no media_buy_id" {
                 assert_eq!(refusal(answer).code, errors::NOT_FINALIZED);
+                let told = world.calls.tasks("on_failure").pop().expect("the seller believed in its success");
+                assert_eq!(world.calls.of("on_failure", &told), [format!("refused {}", errors::NOT_FINALIZED)]);
+                assert_eq!(world.calls.of("discarded", &told).len(), 1);
             }
             assert_eq!(state(&world, &proposal_id).await, ProposalState::Committed, "{how}");
             // At once, with a new key.
@@ -229,44 +232,31 @@ on_both_databases! {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_away_is_waited_for() {
-    let world = World::new(Kind::Postgres).await.unwrap();
-    let worker = world.worker_process().unwrap();
+async fn a_webhook_that_can_not_be_kept_reserves_nothing() {
+    let world = World::new(Kind::Sqlite).await.unwrap();
+    let worker = world.worker().await.unwrap();
     let proposal_id = committed(&world).await;
-    let answered = buy(&world, &committed(&world).await, json!({"arm": "complete"})).await;
-    answered.expect("the worker is at work");
-    let has_scheduled = async |task_id: &str| {
-        eventually("a regular activity waits for the registry", || async {
-            world.events(task_id).await.last().is_some_and(|event| event == "ACTIVITY_TASK_SCHEDULED").then_some(())
-        })
-        .await;
-    };
-    // Away at the reserve: claimed, started, and nobody can say whether the proposal is free.
-    worker.pause().await.unwrap();
-    let gate = fresh_key();
-    let asked = purchase(&fresh_key(), &proposal_id, json!({"arm": "task", "hold": {"work": gate}}));
-    let (handoff, text) = (world.handoff.clone(), asked.to_string());
-    let answer = tokio::spawn(async move { handoff.call(&Caller::new(SCOPE, PRINCIPAL), BUY, text.as_bytes()).await });
-    let task_id = eventually("the request is claimed", || async { world.unfinished().await.into_iter().next() }).await;
-    eventually("its run is there", || async {
-        world.run(&task_id).describe(Default::default()).await.is_ok().then_some(())
-    })
-    .await;
-    world.database_away(true).await.unwrap();
-    worker.resume().await.unwrap();
-    has_scheduled(&task_id).await;
-    assert_eq!(world.calls.of("decide", &task_id), [] as [String; 0], "the seller is called after the reserve");
-    world.database_away(false).await.unwrap();
-    assert_eq!(answer.await.unwrap().unwrap().status, "submitted");
-    // Away in the settlement, which consumes.
-    world.called("work", &task_id).await;
-    world.database_away(true).await.unwrap();
-    world.calls.open(&gate);
-    eventually("the handler is done", || async { (!world.calls.of("returned", &task_id).is_empty()).then_some(()) })
-        .await;
-    world.database_away(false).await.unwrap();
-    world.reaches(&task_id, TaskStatus::Completed).await;
+    let hook = |url: &str| json!({"url": url, "operation_id": "op-1"});
+    let hmac = json!({"schemes": ["HMAC-SHA256"], "credentials": "short"});
+    for registration in [
+        hook("http://buyer.example/hook"),
+        hook("https://ann:secret@buyer.example/hook"),
+        hook("https://169.254.169.254/hook"),
+        json!({"url": "https://buyer.example/hook", "operation_id": "op-1", "authentication": hmac}),
+        json!("https://buyer.example/hook"),
+    ] {
+        let mut asked = purchase(&fresh_key(), &proposal_id, json!({"arm": "task"}));
+        asked["push_notification_config"] = registration.clone();
+        let error = refusal(world.send(BUY, &asked).await);
+        let field = error.field.clone().unwrap_or_default();
+        assert!(field.starts_with("push_notification_config"), "{registration}: {error:?}");
+        assert!(!error.to_json().to_string().contains("secret"), "{error:?}");
+        assert_eq!(transitions(&world, &proposal_id).await.len(), 1, "{registration}: only committed");
+    }
+    assert_eq!(world.calls.tasks("decide"), [] as [String; 0]);
+    buy(&world, &proposal_id, json!({"arm": "complete"})).await.unwrap();
     assert_eq!(state(&world, &proposal_id).await, ProposalState::Consumed);
+    worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,10 @@
 //! What housekeeping does about proposals, and the commands for them.
 
-use super::{buy, committed, committed_as, purchase, state};
-use handoff_client::housekeeping::SweepAges;
+use super::{buy, committed, committed_as, purchase, reference, state};
+use handoff_client::{HousekeepingSettings, housekeeping::SweepAges};
 use handoff_proto::wire::TaskStatus;
 use handoff_store::ProposalState;
-use handoff_tests::{Kind, World, binary, fresh_key};
+use handoff_tests::{Kind, World, binary, eventually, fresh_key};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::process::Command;
@@ -37,6 +37,44 @@ async fn a_sweep_takes_what_nobody_buys_and_no_live_reservation() {
         for gone in [&draft, &expired] {
             assert_eq!(handoff(&world, &["proposal", "get", gone]).await.0, 4);
         }
+        worker.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_schedule_sweeps_and_frees_what_a_lost_run_held() {
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        let world = World::new(kind).await.unwrap();
+        let settings = HousekeepingSettings {
+            every: Some(Duration::from_secs(1)),
+            reconcile_after: Duration::ZERO,
+            draft_retention: Duration::ZERO,
+            proposal_retention: Duration::ZERO,
+            ..Default::default()
+        };
+        let lasting = async || committed_as(&world, |offer| offer.expires_at = Some(4_070_908_800_000_000)).await;
+        let (held, lost) = (lasting().await, lasting().await);
+        let worker = world.keeping_worker(settings).await.unwrap();
+        let mut tasks = Vec::new();
+        for proposal_id in [&held, &lost] {
+            tasks.push(buy(&world, proposal_id, json!({"arm": "workflow"})).await.unwrap().task_id);
+            world.called("review", &tasks[tasks.len() - 1]).await;
+        }
+        let draft = committed_as(&world, |offer| offer.committed = false).await;
+        let expired = committed_as(&world, |offer| offer.expires_at = Some(1)).await;
+        world.run(&tasks[1]).terminate(Default::default()).await.unwrap();
+        for gone in [&draft, &expired] {
+            eventually("it is swept", || async {
+                let found = world.handoff.registry().get_proposal(&reference(gone)).await.unwrap();
+                found.is_none().then_some(())
+            })
+            .await;
+        }
+        world.reaches(&tasks[1], TaskStatus::Failed).await;
+        assert_eq!(state(&world, &lost).await, ProposalState::Committed);
+        assert_eq!(state(&world, &held).await, ProposalState::Consuming, "its run is at work");
+        buy(&world, &lost, json!({})).await.unwrap();
+        crate::housekeeping::remove(&world).await;
         worker.stop().await;
     }
 }
