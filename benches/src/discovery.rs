@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 #[derive(Debug, Serialize)]
 pub(crate) struct Discovery {
     pub(crate) loaded: Vec<Loaded>,
-    /// Requests that Temporal's frontend counted meanwhile, by operation.
+    /// Requests that Temporal's frontend counted meanwhile, by operation, but for what only workers ask.
     pub(crate) temporal_requests: BTreeMap<String, u64>,
 }
 
@@ -34,8 +34,14 @@ pub(crate) async fn measure(scratch: &Path, kind: Kind, effort: Effort) -> Resul
     let python = Arc::new(Door::python(scratch, ACCOUNTS, 0).await?);
     let before = server.counts(&client).await?;
     let loaded = load::measure(&[handoff, python], Request::Discovery, effort).await?;
-    let counts = server.counts(&client).await?.since(&before);
-    Ok(Discovery { loaded, temporal_requests: counts.requests })
+    let mut requests = server.counts(&client).await?.since(&before).requests;
+    requests.retain(|operation, _| !is_a_workers(operation));
+    Ok(Discovery { loaded, temporal_requests: requests })
+}
+
+// The server itself has workers in every namespace; a gateway has none.
+fn is_a_workers(operation: &str) -> bool {
+    operation.starts_with("Poll") || operation == "RecordWorkerHeartbeat"
 }
 
 impl Discovery {

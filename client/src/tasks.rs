@@ -157,17 +157,16 @@ pub(crate) fn list_body(page: &TaskPage, request: &ListTasksRequest) -> Value {
 // As in a poll, but `protocol` is called `domain` here.
 fn list_item(task: &TaskRecord, include_history: bool) -> Value {
     let poll = GetTaskStatusRequest { include_history, ..Default::default() };
-    let mut item = Map::new();
-    if let Value::Object(fields) = task_status_body(task, &poll) {
-        for (name, value) in fields {
-            match name.as_str() {
-                "protocol" => item.insert("domain".into(), value),
-                "progress" | "error" | "result" => None,
-                _ => item.insert(name, value),
-            };
+    let mut body = task_status_body(task, &poll);
+    if let Some(item) = body.as_object_mut() {
+        for only_polled in ["progress", "error"] {
+            item.remove(only_polled);
+        }
+        if let Some(domain) = item.remove("protocol") {
+            item.insert("domain".into(), domain);
         }
     }
-    Value::Object(item)
+    body
 }
 
 #[cfg(test)]

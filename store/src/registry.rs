@@ -122,7 +122,8 @@ pub trait Registry: ProposalStore {
     /// A visible task that the viewer may see.
     async fn get(&self, viewer: &Viewer, task_id: &str, include_history: bool) -> Result<Option<TaskRecord>>;
 
-    /// The visible tasks that the viewer may see, filtered, sorted and paged.
+    /// The visible tasks that the viewer may see, filtered, sorted and paged. Of a buyer's, only what `list_tasks` says: no
+    /// progress, result, error or context, and nothing about who decided.
     ///
     /// With a cipher, `context_contains` opens contexts one by one, of at most 1,000 tasks a page: such a page may be shorter
     /// than it could be, even empty, and still have a next one; and only its first page has a total.

@@ -44,7 +44,8 @@ pub(super) async fn page<S: Store>(transaction: &mut S::Transaction, vault: &Vau
         (cut, _) => cut,
     };
     let total = (!more && !list.goes_on()).then_some(matching);
-    Ok(Page { rows: whole(transaction, found).await?, next_cursor, total })
+    let rows = if list.reads_bodies() { whole(transaction, found).await? } else { found };
+    Ok(Page { rows, next_cursor, total })
 }
 
 /// The rows that were found, with their bodies.

@@ -155,8 +155,10 @@ impl<S: Store> Engine<S> {
         let mut history = by_task(history);
         let mut records = Vec::with_capacity(rows.len());
         for row in rows {
-            let task = row.task_ref();
-            let entries = self.vault.open_history(&task, history.remove(&task.task_id).unwrap_or_default()).await?;
+            let entries = match history.remove(row.task_id()) {
+                Some(entries) => self.vault.open_history(&row.task_ref(), entries).await?,
+                None => Vec::new(),
+            };
             let row = self.vault.open_row(row).await?;
             records.push(row.record(entries.into_iter().map(Into::into).collect())?);
         }

@@ -9,7 +9,7 @@
 use super::{
     Bind, Dialect, Row, Statement,
     cursor::{Cursor, Position, fingerprint},
-    requests::{COLUMNS, CONTEXT, push_viewer},
+    requests::{COLUMNS, LISTED, LISTED_WITH_CONTEXT, push_viewer},
 };
 use crate::{RegistryError, Viewer, vault::SEALED};
 use chrono::{DateTime, Utc};
@@ -127,8 +127,19 @@ impl List {
 
     /// The tasks of the page, and one more if another page follows.
     pub(crate) fn page(&self, dialect: Dialect) -> Statement {
-        let walk = Walk { columns: COLUMNS, limit: self.limit + 1, after: self.cursor.as_ref(), context: true };
+        let columns = match (self.reads_bodies(), self.looks_into_contexts()) {
+            (true, _) => COLUMNS,
+            // A sealed one that nobody can open has to be found out.
+            (false, true) => LISTED_WITH_CONTEXT,
+            (false, false) => LISTED,
+        };
+        let walk = Walk { columns, limit: self.limit + 1, after: self.cursor.as_ref(), context: true };
         self.select(dialect, &walk)
+    }
+
+    /// Does the viewer see more than `list_tasks` says?
+    pub(crate) fn reads_bodies(&self) -> bool {
+        !matches!(self.viewer, Viewer::Buyer { .. })
     }
 
     /// Does the request ask for what a context contains?
@@ -150,7 +161,7 @@ impl List {
     pub(crate) fn candidates(&self, dialect: Dialect, last: Option<&Row>) -> Statement {
         let last = last.map(|row| self.cursor_at(row));
         let after = last.as_ref().or(self.cursor.as_ref());
-        self.select(dialect, &Walk { columns: CONTEXT, limit: CANDIDATES_AT_ONCE, after, context: false })
+        self.select(dialect, &Walk { columns: LISTED_WITH_CONTEXT, limit: CANDIDATES_AT_ONCE, after, context: false })
     }
 
     /// Has this context, opened, what is looked for?

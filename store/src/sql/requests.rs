@@ -13,21 +13,21 @@ pub(crate) const COLUMNS: &str = "task_id, scope, principal, verb, protocol, ide
      task_status, visible, progress_json, result_json, error_json, decision_id, actor, reason, created_at, updated_at, \
      completed_at, version, lease_until, rerunnable, proposal_json";
 
-/// The same, with the bodies left out: whether there is a decision is all that is left of it.
+/// What a buyer's list says of a task, and no more: reading a column costs about as much as finding it.
+pub(crate) const LISTED: &str =
+    "task_id, scope, principal, verb, protocol, has_webhook, task_status, created_at, updated_at, completed_at";
+
+/// The same, and what is looked into.
+pub(crate) const LISTED_WITH_CONTEXT: &str = "task_id, scope, principal, verb, protocol, has_webhook, task_status, created_at, \
+     updated_at, completed_at, context_json";
+
+/// All columns, with the bodies left out: whether there is a decision is all that is left of it.
 pub(crate) const OUTLINE: &str = "task_id, scope, principal, verb, protocol, idempotency_key, request_hash, \
      CAST(NULL AS TEXT) AS context_json, has_webhook, claim_state, answer_status, CAST(NULL AS TEXT) AS answer_json, \
      answered_at, expires_at, CASE WHEN decision IS NULL THEN NULL ELSE '{\"void\":{}}' END AS decision, decided_at, \
      task_status, visible, CAST(NULL AS TEXT) AS progress_json, CAST(NULL AS TEXT) AS result_json, \
      CAST(NULL AS TEXT) AS error_json, decision_id, CAST(NULL AS TEXT) AS actor, CAST(NULL AS TEXT) AS reason, \
      created_at, updated_at, completed_at, version, lease_until, rerunnable, CAST(NULL AS TEXT) AS proposal_json";
-
-/// The outline with the context.
-pub(crate) const CONTEXT: &str = "task_id, scope, principal, verb, protocol, idempotency_key, request_hash, \
-     context_json, has_webhook, claim_state, answer_status, CAST(NULL AS TEXT) AS answer_json, answered_at, expires_at, \
-     CAST(NULL AS TEXT) AS decision, decided_at, task_status, visible, CAST(NULL AS TEXT) AS progress_json, \
-     CAST(NULL AS TEXT) AS result_json, CAST(NULL AS TEXT) AS error_json, decision_id, CAST(NULL AS TEXT) AS actor, \
-     CAST(NULL AS TEXT) AS reason, created_at, updated_at, completed_at, version, lease_until, rerunnable, \
-     CAST(NULL AS TEXT) AS proposal_json";
 
 /// The column that only webhooks' delivery reads.
 pub(crate) const WEBHOOK: &str = "webhook_json";

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 type Result<T> = std::result::Result<T, RegistryError>;
 
-/// A row of `requests`.
+/// A row of `requests`. What a list does not read has its default.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub(crate) struct Row {
     pub(super) task_id: String,
@@ -19,33 +19,53 @@ pub(crate) struct Row {
     pub(super) principal: String,
     pub(super) verb: String,
     pub(super) protocol: String,
+    #[sqlx(default)]
     pub(super) idempotency_key: Option<String>,
+    #[sqlx(default)]
     pub(super) request_hash: String,
+    #[sqlx(default)]
     pub(super) context_json: Option<String>,
     pub(super) has_webhook: bool,
+    #[sqlx(default)]
     pub(super) claim_state: String,
+    #[sqlx(default)]
     pub(super) answer_status: Option<String>,
+    #[sqlx(default)]
     pub(super) answer_json: Option<String>,
+    #[sqlx(default)]
     pub(super) answered_at: Option<i64>,
+    #[sqlx(default)]
     pub(super) expires_at: Option<i64>,
+    #[sqlx(default)]
     pub(super) decision: Option<String>,
+    #[sqlx(default)]
     pub(super) decided_at: Option<i64>,
     pub(super) task_status: Option<String>,
+    #[sqlx(default)]
     pub(super) visible: bool,
+    #[sqlx(default)]
     pub(super) progress_json: Option<String>,
+    #[sqlx(default)]
     pub(super) result_json: Option<String>,
+    #[sqlx(default)]
     pub(super) error_json: Option<String>,
+    #[sqlx(default)]
     pub(super) decision_id: Option<String>,
+    #[sqlx(default)]
     pub(super) actor: Option<String>,
+    #[sqlx(default)]
     pub(super) reason: Option<String>,
     pub(super) created_at: i64,
     pub(super) updated_at: i64,
     pub(super) completed_at: Option<i64>,
+    #[sqlx(default)]
     pub(super) version: i64,
+    #[sqlx(default)]
     pub(super) lease_until: Option<i64>,
+    #[sqlx(default)]
     pub(super) rerunnable: bool,
+    #[sqlx(default)]
     pub(super) proposal_json: Option<String>,
-    // Only read where it is asked for.
     #[sqlx(default)]
     pub(super) webhook_json: Option<String>,
 }
@@ -85,6 +105,10 @@ impl Row {
     /// The webhook, if it was read.
     pub(crate) fn into_webhook(self) -> Option<String> {
         self.webhook_json
+    }
+
+    pub(crate) fn task_id(&self) -> &str {
+        &self.task_id
     }
 
     pub(crate) fn task_ref(&self) -> TaskRef {
