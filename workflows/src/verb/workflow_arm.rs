@@ -24,6 +24,8 @@ use temporalio_workflow::{
 
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
 const DEFAULT_ENQUEUE_ATTEMPT: Duration = Duration::from_secs(60);
+// A short deadline is for whoever decides: a request must not be refused because to ask them took longer, on a busy worker.
+const SHORTEST_ENQUEUEING: Duration = Duration::from_secs(60);
 
 enum Enqueued {
     Taken,
@@ -58,9 +60,10 @@ impl Life<'_> {
             return Enqueued::Interrupted(decision);
         }
         let stop = WorkflowCancellationToken::new();
+        let within = deadline.max(SHORTEST_ENQUEUEING);
         let options = ActivityOptions::with_close_timeouts(ActivityCloseTimeouts::ScheduleAndStartToClose {
-            schedule_to_close: deadline,
-            start_to_close: or(handoff.enqueue_attempt_timeout.as_ref(), DEFAULT_ENQUEUE_ATTEMPT).min(deadline),
+            schedule_to_close: within,
+            start_to_close: or(handoff.enqueue_attempt_timeout.as_ref(), DEFAULT_ENQUEUE_ATTEMPT).min(within),
         })
         .retry_policy(steps::retry_policy(handoff.enqueue_retry_policy.as_ref()))
         .cancellation_token(stop.clone())
