@@ -1,6 +1,7 @@
 //! Webhooks that arrive: what is sent, when, how often, and what is never reached.
 
 mod agreement;
+mod command;
 mod endpoint;
 mod hostile;
 mod lost;
