@@ -99,14 +99,9 @@ impl Gateway {
     }
 
     /// Serves until `stop`, then finishes what was begun.
-    pub async fn serve(
-        self,
-        listener: TcpListener,
-        stop: impl Future<Output = ()> + Send + 'static,
-    ) -> std::io::Result<()> {
-        axum::serve(listener, self.router()).with_graceful_shutdown(stop).await?;
+    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+        http::serve(listener, self.router(), self.door.settings.head_timeout, stop).await;
         // Their buyers hung up; what they came to is still to be recorded.
         self.door.handoff.direct_done().await;
-        Ok(())
     }
 }

@@ -12,6 +12,9 @@ pub struct GatewaySettings {
     pub allowed_hosts: Vec<String>,
     /// The largest HTTP body, in bytes.
     pub max_body_bytes: usize,
+    /// How long a connection may be without a whole head of a request: idle between two, or dawdling over one. Longer than proxies
+    /// keep idle connections, or they send into one that is being closed.
+    pub head_timeout: Duration,
     /// How long a request's body may take to arrive.
     pub body_timeout: Duration,
     /// How long a plain tool may take before its caller is told to come back.
@@ -43,6 +46,7 @@ impl Default for GatewaySettings {
             address: SocketAddr::from(([127, 0, 0, 1], 8080)),
             allowed_hosts: Self::LOOPBACK_HOSTS.map(str::to_owned).to_vec(),
             max_body_bytes: handoff_proto::limits::MAX_REQUEST_BYTES + 64 * 1024,
+            head_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(10),
             tool_timeout: Duration::from_secs(30),
             rate_limit: None,

@@ -6,10 +6,12 @@ mod body;
 mod health;
 pub(crate) mod jsonrpc;
 mod nowhere;
+mod serve;
 mod well_known;
 
 pub(crate) use access_log::CorrelationId;
 pub(crate) use body::Arguments;
+pub(crate) use serve::serve;
 pub(crate) use well_known::WellKnown;
 
 use crate::{door::Door, mcp};

@@ -163,14 +163,12 @@ async fn serve(
     if let Some((gateway, listener, api_key)) = door {
         places.gateway = Some((listener.local_addr()?, api_key));
         let mut stop = stop.clone();
-        serving.spawn(
-            async move { gateway.serve(listener, async move { drop(stop.wait_for(|told| *told).await) }).await },
-        );
+        serving.spawn(gateway.serve(listener, async move { drop(stop.wait_for(|told| *told).await) }));
     }
     let ended = work(name, args, handlers, &settings, places).await;
     let _ = told.send(true);
     while let Some(served) = serving.join_next().await {
-        served??;
+        served?;
     }
     ended
 }

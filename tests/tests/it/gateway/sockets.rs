@@ -102,6 +102,45 @@ async fn what_is_no_http_is_refused_and_harms_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_does_not_come_ends_its_connection() {
+    let world = World::new(Kind::Sqlite).await.unwrap();
+    let acme = Acme::new(&world).unwrap().set("HANDOFF_HEAD_TIMEOUT", "1s");
+    let mut front = acme.gateway().await.unwrap();
+    let mut dawdling = connect(&front).await;
+    dawdling.write_all(b"POST /mcp HTTP/1.1\r\nhost: local").await.unwrap();
+    assert!(!heard(dawdling).await.contains("200"));
+    // Drop by drop is no way around it.
+    let (mut reader, mut writer) = connect(&front).await.into_split();
+    let drip = tokio::spawn(async move {
+        writer.write_all(b"GET /healthz HTTP/1.1\r\nx: ").await?;
+        let mut drops = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            drops.tick().await;
+            writer.write_all(b"y").await?;
+        }
+        #[expect(unreachable_code, reason = "the type of what ends it")]
+        std::io::Result::Ok(())
+    });
+    let mut nothing = Vec::new();
+    let _ = timeout(PATIENCE, reader.read_to_end(&mut nothing)).await.expect("the connection is closed in time");
+    drop(reader);
+    timeout(PATIENCE, drip).await.expect("it can't go on").unwrap().unwrap_err();
+    // One that is used in time stays open.
+    let mut stream = connect(&front).await;
+    for _ in 0..2 {
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        let mut first = [0; 12];
+        timeout(PATIENCE, stream.read_exact(&mut first)).await.expect("in time").unwrap();
+        assert_eq!(&first, b"HTTP/1.1 200");
+        // The rest of the answer, as far as it has come.
+        let mut rest = [0; 4_000];
+        let _ = stream.read(&mut rest).await.unwrap();
+    }
+    drop(stream);
+    front.assert_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_are_late_or_endless_are_told_so() {
     let world = World::new(Kind::Sqlite).await.unwrap();
     let acme = Acme::new(&world).unwrap().set("HANDOFF_BODY_TIMEOUT", "1s");
