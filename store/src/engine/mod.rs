@@ -371,7 +371,7 @@ impl<S: Store> Registry for Engine<S> {
 
     async fn find(&self, viewer: &Viewer, task_id: &str) -> Result<Option<TaskRef>> {
         let Some(viewer) = check::viewer(viewer, task_id) else { return Ok(None) };
-        let rows = self.store.rows(requests::outline_by_viewer(&viewer, task_id)).await?;
+        let rows = self.store.rows(requests::reference_by_viewer(&viewer, task_id)).await?;
         Ok(rows.first().map(Row::task_ref))
     }
 

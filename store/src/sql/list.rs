@@ -9,7 +9,7 @@
 use super::{
     Bind, Dialect, Row, Statement,
     cursor::{Cursor, Position, fingerprint},
-    requests::{COLUMNS, LISTED, LISTED_WITH_CONTEXT, push_viewer},
+    requests::{LISTED, LISTED_WITH_CONTEXT, POLLED, push_viewer},
 };
 use crate::{RegistryError, Viewer, vault::SEALED};
 use chrono::{DateTime, Utc};
@@ -128,7 +128,7 @@ impl List {
     /// The tasks of the page, and one more if another page follows.
     pub(crate) fn page(&self, dialect: Dialect) -> Statement {
         let columns = match (self.reads_bodies(), self.looks_into_contexts()) {
-            (true, _) => COLUMNS,
+            (true, _) => POLLED,
             // A sealed one that nobody can open has to be found out.
             (false, true) => LISTED_WITH_CONTEXT,
             (false, false) => LISTED,

@@ -13,7 +13,11 @@ pub(crate) const COLUMNS: &str = "task_id, scope, principal, verb, protocol, ide
      task_status, visible, progress_json, result_json, error_json, decision_id, actor, reason, created_at, updated_at, \
      completed_at, version, lease_until, rerunnable, proposal_json";
 
-/// What a buyer's list says of a task, and no more: reading a column costs about as much as finding it.
+/// What a poll says of a task, and no more: reading a column costs about as much as finding it, and opening a sealed one more.
+pub(crate) const POLLED: &str = "task_id, scope, principal, verb, protocol, context_json, has_webhook, task_status, \
+     progress_json, result_json, error_json, decision_id, actor, reason, created_at, updated_at, completed_at";
+
+/// What a buyer's list says of a task.
 pub(crate) const LISTED: &str =
     "task_id, scope, principal, verb, protocol, has_webhook, task_status, created_at, updated_at, completed_at";
 
@@ -125,14 +129,14 @@ fn push_key(statement: &mut Statement, task: &TaskRef, key: &str) {
 
 /// Reads the row of a visible task that a viewer may see.
 pub(crate) fn by_viewer(viewer: &Viewer, task_id: &str) -> Statement {
-    let mut statement = select_by_viewer(COLUMNS, viewer, task_id);
+    let mut statement = select_by_viewer(POLLED, viewer, task_id);
     statement.push(" AND visible");
     statement
 }
 
-/// Reads the outline of a task, visible or not, that a viewer may see.
-pub(crate) fn outline_by_viewer(viewer: &Viewer, task_id: &str) -> Statement {
-    select_by_viewer(OUTLINE, viewer, task_id)
+/// Reads what a task, visible or not, is called, if the viewer may see it.
+pub(crate) fn reference_by_viewer(viewer: &Viewer, task_id: &str) -> Statement {
+    select_by_viewer(LISTED, viewer, task_id)
 }
 
 fn select_by_viewer(columns: &str, viewer: &Viewer, task_id: &str) -> Statement {
@@ -142,9 +146,9 @@ fn select_by_viewer(columns: &str, viewer: &Viewer, task_id: &str) -> Statement 
     statement
 }
 
-/// Reads the rows of some tasks.
+/// Reads what polls say of some tasks.
 pub(crate) fn by_ids<'a>(task_ids: impl IntoIterator<Item = &'a String>) -> Statement {
-    let mut statement = select(COLUMNS);
+    let mut statement = select(POLLED);
     statement.push("task_id IN (").bind_all(task_ids).push(")");
     statement
 }

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 type Result<T> = std::result::Result<T, RegistryError>;
 
-/// A row of `requests`. What a list does not read has its default.
+/// A row of `requests`. What polls and lists do not read has its default.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub(crate) struct Row {
     pub(super) task_id: String,
