@@ -58,6 +58,8 @@ pub struct Config {
     pub encryption: KeySource,
     /// Where buyers reach this seller, if they do.
     pub public_url: Option<String>,
+    /// The protocol's compliance tests may control sandbox accounts.
+    pub compliance_testing: bool,
     /// Which webhooks are taken, and how they are sent.
     pub webhooks: WebhookSettings,
     /// How much longer than its sync deadline a call waits for an answer, tries included: the time for the run to say
@@ -85,6 +87,7 @@ impl Default for Config {
             environment: Environment::Development,
             encryption: KeySource::None,
             public_url: None,
+            compliance_testing: false,
             webhooks: WebhookSettings::default(),
             grace: Duration::from_secs(5),
             attempt_timeout: Duration::from_secs(5),
@@ -121,6 +124,9 @@ impl Config {
         }
         if self.encryption.load()?.is_none() && production {
             return Err(ConfigError::NoKeysInProduction);
+        }
+        if self.compliance_testing && production {
+            return Err(ConfigError::ComplianceInProduction);
         }
         self.check_public_url(production)?;
         let (least, most) = if production { PROTOCOL_TTL } else { (Duration::from_secs(1), PROTOCOL_TTL.1) };
@@ -189,6 +195,7 @@ impl fmt::Debug for Config {
             .field("environment", &self.environment)
             .field("encryption", &self.encryption)
             .field("public_url", &self.public_url.as_deref().map(redact_url))
+            .field("compliance_testing", &self.compliance_testing)
             .field("webhooks", &self.webhooks)
             .field("grace", &self.grace)
             .field("attempt_timeout", &self.attempt_timeout)
@@ -248,6 +255,9 @@ pub struct ConfigArgs {
         help_heading = "Behaviour"
     )]
     public_url: Option<String>,
+    /// Lets the protocol's compliance tests control sandbox accounts, by the tool comply_test_controller; refused in production
+    #[arg(long, env = "HANDOFF_COMPLIANCE_TESTING", default_value = "false", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::Set, value_name = "BOOL", global = true, help_heading = "Behaviour")]
+    compliance_testing: bool,
     /// Keys that encrypt what Temporal and the registry store, id:base64[,id:base64…]: the first encrypts, all decrypt. Give them by the
     /// environment: flags are seen in process lists
     #[arg(long, env = "HANDOFF_ENCRYPTION_KEYS", hide_env_values = true, value_parser = secret, value_name = "KEYS", global = true, help_heading = "Encryption")]
@@ -278,6 +288,7 @@ impl From<ConfigArgs> for Config {
             environment: args.environment,
             encryption: KeySource::from_settings(args.encryption_keys, args.encryption_keys_file),
             public_url: args.public_url.filter(|url| !url.is_empty()),
+            compliance_testing: args.compliance_testing,
             webhooks: args.webhooks.into(),
             ..Self::default()
         }
@@ -318,6 +329,11 @@ pub enum ConfigError {
     /// Buyers would send requests and tokens in clear.
     #[error("HANDOFF_ENV=production refuses a public URL without TLS: set HANDOFF_PUBLIC_URL to https://…")]
     PlainHttpInProduction,
+    /// Whoever tests could change what is sold and what is owed.
+    #[error(
+        "HANDOFF_ENV=production refuses to let compliance tests control accounts: unset HANDOFF_COMPLIANCE_TESTING"
+    )]
+    ComplianceInProduction,
     /// A buyer could make this seller call its own network.
     #[error("HANDOFF_ENV=production refuses webhooks to private networks: unset HANDOFF_WEBHOOK_ALLOW")]
     PrivateWebhooksInProduction,
@@ -427,7 +443,9 @@ mod tests {
         let sqlite = Config { registry_url: DEFAULT_REGISTRY_URL.into(), ..production() };
         let in_clear = Config { encryption: KeySource::None, ..production() };
         let plain_http = Config { public_url: Some("http://ads.seller.example".into()), ..production() };
+        let controlled = Config { compliance_testing: true, ..production() };
         for (refused, variable) in [
+            (&controlled, "HANDOFF_COMPLIANCE_TESTING"),
             (&sqlite, "HANDOFF_REGISTRY_URL"),
             (&in_clear, "HANDOFF_ENCRYPTION_KEYS"),
             (&plain_http, "HANDOFF_PUBLIC_URL"),
