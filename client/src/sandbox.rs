@@ -3,18 +3,17 @@
 
 use crate::{CallError, Caller, Error, Handoff, Resolved, Viewer};
 use handoff_proto::{
-    TaskId, errors,
-    ids::SANDBOX_HANDLER,
-    json,
+    TaskId, errors, json,
     limits::MAX_RESULT_BYTES,
     v1::{
         Completion, Decision, HandoffToWorkflow, Settlement, TaskRef, completion::Outcome, decision::Complete,
         decision::Kind,
     },
     verbs,
+    wire::TaskStatus,
 };
 use handoff_store::Directive;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -119,6 +118,9 @@ impl Handoff {
         check_caller(caller)?;
         let own = Viewer::Buyer { scope: caller.scope.clone(), principal: caller.principal.clone() };
         let Some(task) = self.tasks().task(&own, task_id, false).await? else { return Err(SandboxError::NotFound) };
+        if task.status.parse().is_ok_and(|status: TaskStatus| status.is_terminal() && status != TaskStatus::Completed) {
+            return Err(SandboxError::InvalidTransition { current: task.status });
+        }
         let text = checked("result", result)?;
         let completion = Completion {
             outcome: Some(Outcome::ResultJson(text)),
@@ -131,7 +133,9 @@ impl Handoff {
         let give_up = Instant::now() + SETTLE_PATIENCE;
         loop {
             match self.resolve(&reviewer, task_id, completion.clone()).await? {
-                Resolved::Accepted { recorded } | Resolved::Duplicate { recorded } => return Ok(ended(task.status, recorded)),
+                Resolved::Accepted { recorded } | Resolved::Duplicate { recorded } => {
+                    return Ok(ended(task.status, recorded));
+                }
                 Resolved::Conflict { recorded } => {
                     return Err(SandboxError::InvalidTransition { current: recorded.status });
                 }
@@ -158,12 +162,7 @@ fn directive(caller: &Caller, verb: &str, arm: ForcedArm) -> Result<Directive, S
     let (task_id, kind) = match arm {
         ForcedArm::Submitted { task_id, message } => {
             check_task_id(&task_id)?;
-            let handoff = HandoffToWorkflow {
-                handler: SANDBOX_HANDLER.to_owned(),
-                input_json: json!({"message": message}).to_string(),
-                ..Default::default()
-            };
-            (task_id, Kind::HandoffToWorkflow(handoff))
+            (task_id, Kind::HandoffToWorkflow(HandoffToWorkflow::forced(message.as_deref())))
         }
         ForcedArm::Answer(body) => {
             let result_json = checked("result", &body)?;

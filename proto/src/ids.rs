@@ -58,10 +58,6 @@ pub fn workflow_id(scope: &str, task_id: &str) -> String {
 /// The id of the `outcome` update, the same for every caller, so that all of them wait for one answer.
 pub const OUTCOME_UPDATE_ID: &str = "outcome";
 
-/// The enqueue handler of a task that a sandbox's compliance controller forced: it takes whatever comes. No seller can register
-/// this name.
-pub const SANDBOX_HANDLER: &str = "handoff/sandbox";
-
 impl TaskRef {
     /// The Temporal workflow id of this task.
     pub fn workflow_id(&self) -> String {

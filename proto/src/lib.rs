@@ -20,6 +20,7 @@ pub mod json;
 pub mod limits;
 mod number;
 pub mod payload;
+pub mod sandbox;
 pub mod tools;
 pub mod verbs;
 pub mod wire;

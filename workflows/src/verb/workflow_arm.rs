@@ -202,7 +202,10 @@ mod tests {
         let handoff = HandoffToWorkflow {
             reminders: vec![seconds(30), seconds(10), seconds(0), seconds(500)],
             escalate_after: Some(seconds(20)),
-            sandbox_approval: Some(v1::handoff_to_workflow::SandboxApproval { result_json: "{}".into(), after: Some(seconds(25)) }),
+            sandbox_approval: Some(v1::handoff_to_workflow::SandboxApproval {
+                result_json: "{}".into(),
+                after: Some(seconds(25)),
+            }),
             ..Default::default()
         };
         let alarms: Vec<String> = schedule(&handoff, Duration::from_secs(60))
