@@ -50,6 +50,8 @@ pub struct Config {
     pub in_flight_max: Duration,
     /// How long after its `expires_at` a proposal may still be bought.
     pub proposal_grace: Duration,
+    /// How long a review in a sandbox account waits before it approves itself, where the seller says with what.
+    pub sandbox_review_delay: Duration,
     /// How many new idempotency keys an agent may bring; none: as many as it likes.
     pub new_keys: Option<Arc<NewKeysLimit>>,
     /// Whether durability and safety are required.
@@ -83,6 +85,7 @@ impl Default for Config {
             idempotency_ttl: RegistryOptions::default().replay_ttl,
             in_flight_max: Duration::from_secs(120),
             proposal_grace: Duration::ZERO,
+            sandbox_review_delay: Duration::from_secs(2),
             new_keys: None,
             environment: Environment::Development,
             encryption: KeySource::None,
@@ -191,6 +194,7 @@ impl fmt::Debug for Config {
             .field("idempotency_ttl", &self.idempotency_ttl)
             .field("in_flight_max", &self.in_flight_max)
             .field("proposal_grace", &self.proposal_grace)
+            .field("sandbox_review_delay", &self.sandbox_review_delay)
             .field("new_keys", &self.new_keys)
             .field("environment", &self.environment)
             .field("encryption", &self.encryption)
@@ -235,6 +239,9 @@ pub struct ConfigArgs {
     /// How long after its `expires_at` a proposal may still be bought: clocks differ
     #[arg(long, env = "HANDOFF_PROPOSAL_GRACE", default_value = "0s", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Behaviour")]
     proposal_grace: Duration,
+    /// How long a review in a sandbox account waits before it approves itself, where the seller says with what
+    #[arg(long, env = "HANDOFF_SANDBOX_REVIEW_DELAY", default_value = "2s", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Behaviour")]
+    sandbox_review_delay: Duration,
     /// In production, what is not durable or not safe is refused
     #[arg(
         long = "env",
@@ -284,6 +291,7 @@ impl From<ConfigArgs> for Config {
             idempotency_ttl: args.idempotency_ttl,
             in_flight_max: args.in_flight_max,
             proposal_grace: args.proposal_grace,
+            sandbox_review_delay: args.sandbox_review_delay,
             new_keys: None,
             environment: args.environment,
             encryption: KeySource::from_settings(args.encryption_keys, args.encryption_keys_file),

@@ -74,8 +74,9 @@ impl Gateway {
         let well_known = http::WellKnown::new(&config);
         well_known.declare(&mut capabilities);
         config.new_keys = settings.new_keys.map(|limit| Arc::new(NewKeysLimit::new(limit.per_second, limit.burst)));
-        let activities = Activities::new(registry.clone(), handlers, ActivityTimeouts::default())
-            .checking(Some(Arc::new(contract.clone())));
+        let timeouts = ActivityTimeouts { sandbox_review: config.sandbox_review_delay, ..ActivityTimeouts::default() };
+        let activities =
+            Activities::new(registry.clone(), handlers, timeouts).checking(Some(Arc::new(contract.clone())));
         let door = Door {
             name,
             authenticator,

@@ -22,6 +22,7 @@ pub mod limits;
 mod number;
 pub mod payload;
 pub mod releases;
+pub mod sandbox;
 pub mod tools;
 pub mod verbs;
 pub mod wire;
