@@ -100,7 +100,8 @@ mod tests {
     #[test]
     fn a_handlers_error_is_told_in_the_controllers_codes() {
         let body = |error: AdcpError| Refusal::of(&error).into_body("c");
-        let terminal = AdcpError::correctable("INVALID_TRANSITION", "It ended.").details(json!({"current_state": "completed"}));
+        let terminal =
+            AdcpError::correctable("INVALID_TRANSITION", "It ended.").details(json!({"current_state": "completed"}));
         assert_eq!(
             body(terminal),
             json!({

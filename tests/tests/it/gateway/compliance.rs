@@ -6,9 +6,13 @@ use handoff_tests::{
     front::{API_KEY, Acme, Front, OTHER_API_KEY, Told, acme_request},
 };
 use serde_json::{Value, json};
+use std::sync::LazyLock;
 
 const CONTROLLER: &str = "comply_test_controller";
 const TESTING: &str = "HANDOFF_COMPLIANCE_TESTING";
+const TASK: &str = "task_async_signed_io_q2";
+
+static SCHEMAS: LazyLock<Option<Schemas>> = LazyLock::new(Schemas::find);
 
 /// A request as the protocol's runner sends it.
 fn scenario(name: &str, params: Value) -> Value {
@@ -24,7 +28,7 @@ fn refusal(told: &Told) -> (&str, &str) {
 
 async fn control(front: &Front, name: &str, params: Value) -> Told {
     let told = front.call(CONTROLLER, &scenario(name, params)).await;
-    if let Some(schemas) = Schemas::find() {
+    if let Some(schemas) = &*SCHEMAS {
         schemas.check("compliance/comply-test-controller-response.json", &told.body);
     }
     assert_eq!(told.body["context"], json!({"correlation_id": name}), "{}", told.body);
@@ -102,7 +106,8 @@ async fn a_sellers_scenarios_are_staged_in_the_agents_one_sandbox() {
     }
     let other = front.call_as(OTHER_API_KEY, CONTROLLER, &seed(json!({"sandbox": true}))).await;
     assert_eq!(other.body["success"], true, "{}", other.body);
-    let staged: Vec<Value> = world.calls.of("stage", "scenario").iter().map(|who| serde_json::from_str(who).unwrap()).collect();
+    let staged: Vec<Value> =
+        world.calls.of("stage", "scenario").iter().map(|who| serde_json::from_str(who).unwrap()).collect();
     assert!(staged.iter().all(|who| who["sandbox"] == true), "{staged:?}");
     let (last, own) = staged.split_last().unwrap();
     assert!(own.iter().all(|who| who == &own[0]), "{own:?}");
@@ -127,7 +132,10 @@ async fn what_is_wrong_with_a_request_is_told_in_the_controllers_words() {
         (json!({"scenario": "nobody_knows_it"}), "UNKNOWN_SCENARIO"),
         (json!({"scenario": "seed_product", "params": {"product_id": "p"}, "account": 5}), "INVALID_PARAMS"),
         (json!({"scenario": "seed_product", "params": {"product_id": "p"}, "account": {"brand": 5}}), "INVALID_PARAMS"),
-        (json!({"scenario": "seed_product", "params": {"product_id": "p"}, "account": {"sandbox": false}}), "FORBIDDEN"),
+        (
+            json!({"scenario": "seed_product", "params": {"product_id": "p"}, "account": {"sandbox": false}}),
+            "FORBIDDEN",
+        ),
         (json!({"scenario": "force_create_media_buy_arm", "params": {"arm": "input-required"}}), "INVALID_PARAMS"),
         (json!({"scenario": "force_create_media_buy_arm", "params": {"arm": "submitted"}}), "INVALID_PARAMS"),
         (json!({"scenario": "force_get_products_arm", "params": {"arm": "rejected", "reason": ""}}), "INVALID_PARAMS"),
@@ -210,7 +218,6 @@ on_both_databases! {
         let acme = Acme::new(&world).unwrap().set(TESTING, "true");
         let _worker = acme.worker().unwrap();
         let front = acme.gateway().await.unwrap();
-        const TASK: &str = "task_async_signed_io_q2";
         let result = json!({
             "media_buy_id": "mb_async_signed_io_q2", "media_buy_status": "active", "revision": 1,
             "confirmed_at": "2026-08-12T12:00:00Z", "packages": [],
