@@ -239,7 +239,7 @@ on_both_databases! {
         let mut other = of(request.clone(), "3.0");
         other["end_time"] = json!("2031-01-01T00:00:00Z");
         let conflict = front.call("create_media_buy", &other).await.body;
-        let names: Vec<&String> = conflict["adcp_error"].as_object().unwrap().keys().collect();
+        let names: Vec<&str> = conflict["adcp_error"].as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!((names, &conflict["adcp_error"]["code"]), (vec!["code", "message"], &json!("IDEMPOTENCY_CONFLICT")));
 
         let submitted = front.call("create_media_buy", &of(acme_request("create_media_buy.guaranteed"), "3.0")).await.body;
