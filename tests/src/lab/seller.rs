@@ -9,6 +9,7 @@
 //! - `steps`; `fails`: attempts of `work` that fail, with `recovery`
 //! - `review`: wilco, roger, unable, error
 //! - `deadline_ms`, `remind_ms`, `escalate_ms`, `at_once`
+//! - `approval`: what a review in the sandbox approves itself with
 //! - `error_bytes`: of the details of every error
 //! - `result`: any value; or `result_json`, its text; or `result_bytes` times `filler`
 //!
@@ -70,6 +71,9 @@ pub fn seller(calls: Calls) -> Seller<Calls> {
         .tool(TOOL, answer)
         .tool(RERUNNABLE_TOOL, tool(answer).rerunnable())
         .tool(READING_TOOL, answer)
+        .scenario("seed_product", stage)
+        .scenario("force_media_buy_status", stage)
+        .scenario("a_labs_own", stage)
         .task(
             "work",
             task(work)
@@ -103,6 +107,18 @@ async fn answer(context: Context<Calls>, request: Value) -> Result<Value, AdcpEr
     Ok(lab.get("result").cloned().unwrap_or_else(|| json!({"accounts": [], "media_buys": [], "ext": executed})))
 }
 
+// The parameters say what comes of them: `answer`, `error` with its `code`, or `panic`.
+async fn stage(context: Context<Calls>, params: Value) -> Result<Value, AdcpError> {
+    let who = json!({"account": context.account, "principal": context.principal, "sandbox": context.sandbox});
+    context.state().record("stage", "scenario", &who.to_string());
+    assert_ne!(params["panic"], true, "the lab was told to panic");
+    if let Some(code) = params["error"].as_str() {
+        let details = json!({"current_state": params["current_state"]});
+        return Err(AdcpError::correctable(code, "It can't be staged.").details(details));
+    }
+    Ok(params["answer"].clone())
+}
+
 fn show(context: &Context<Calls>, request: &Value) {
     if let Some(field) = request["lab"]["show"].as_str() {
         context.state().record("shown", &context.task_id, &request[field].to_string());
@@ -132,6 +148,9 @@ async fn decide(context: Context<Calls>, request: Value) -> Result<Decision, Adc
             }
             for reminder in lab["remind_ms"].as_array().into_iter().flatten().filter_map(millis) {
                 decision = decision.remind_after(reminder);
+            }
+            if let Some(result) = lab.get("approval") {
+                decision = decision.sandbox_approval(result);
             }
             Ok(match millis(&lab["escalate_ms"]) {
                 Some(after) => decision.escalate_after(after),
