@@ -22,7 +22,11 @@ use std::time::Duration;
 
 const VERB: &str = "create_media_buy";
 const DISCOVERY: &str = "get_products";
-const FORCED: &str = "task_async_signed_io_q2";
+
+/// No other test's: they share a Temporal server, and workflow ids with it.
+fn unique(name: &str) -> String {
+    format!("{name}_{}", fresh_key())
+}
 
 fn buyer() -> Caller {
     Caller::new(SCOPE, PRINCIPAL).sandbox(true)
@@ -72,7 +76,7 @@ on_both_databases! {
     async fn the_next_call_is_submitted_with_the_task_id_verbatim(world: World) {
         let _worker = world.worker().await.unwrap();
         for (number, verb) in [VERB, QUICK_VERB].into_iter().enumerate() {
-            let (first, second) = (format!("{FORCED}:ä/{number}"), format!("second_{number}"));
+            let (first, second) = (unique(&format!("first:ä/{number}")), unique("second"));
             force(&world, verb, submitting(&first)).await;
             let request = request(&fresh_key(), json!({}));
             is_forced(&send(&world, verb, &request).await, &first);
@@ -94,30 +98,31 @@ on_both_databases! {
     }
 
     async fn a_forced_task_is_completed_once(world: World) {
+        let forced = unique("task_forced");
         let _worker = world.worker().await.unwrap();
-        force(&world, VERB, submitting(FORCED)).await;
+        force(&world, VERB, submitting(&forced)).await;
         send(&world, VERB, &request(&fresh_key(), json!({}))).await;
         let result = json!({"media_buy_id": "mb_1", "packages": []});
         // Whose it is not, it does not exist for.
         for other in [Caller::new(SCOPE, "agent.other.example"), Caller::new("acct_other", PRINCIPAL)] {
-            let refused = world.handoff.complete_in_sandbox(&other.sandbox(true), FORCED, &result).await;
+            let refused = world.handoff.complete_in_sandbox(&other.sandbox(true), &forced, &result).await;
             assert!(matches!(refused, Err(SandboxError::NotFound)), "{refused:?}");
         }
         assert!(matches!(complete(&world, "unknown", &result).await, Err(SandboxError::NotFound)));
-        let live = world.handoff.complete_in_sandbox(&Caller::new(SCOPE, PRINCIPAL), FORCED, &result).await;
+        let live = world.handoff.complete_in_sandbox(&Caller::new(SCOPE, PRINCIPAL), &forced, &result).await;
         assert!(matches!(live, Err(SandboxError::Forbidden)));
-        let invalid = complete(&world, FORCED, &json!([])).await;
+        let invalid = complete(&world, &forced, &json!([])).await;
         assert!(matches!(invalid, Err(SandboxError::InvalidParams { field: "result", .. })));
-        assert_eq!(world.task(FORCED).await.unwrap().status, "submitted");
+        assert_eq!(world.task(&forced).await.unwrap().status, "submitted");
 
-        assert_eq!(complete(&world, FORCED, &result).await.unwrap(), completion("submitted", "completed"));
-        let task = world.task(FORCED).await.unwrap();
+        assert_eq!(complete(&world, &forced, &result).await.unwrap(), completion("submitted", "completed"));
+        let task = world.task(&forced).await.unwrap();
         assert_eq!((task.status.as_str(), task.result_json), ("completed", result.to_string()));
-        world.called("completed", FORCED).await;
-        assert_eq!(complete(&world, FORCED, &result).await.unwrap(), completion("completed", "completed"));
-        let other = complete(&world, FORCED, &json!({"media_buy_id": "mb_2", "packages": []})).await;
+        world.called("completed", &forced).await;
+        assert_eq!(complete(&world, &forced, &result).await.unwrap(), completion("completed", "completed"));
+        let other = complete(&world, &forced, &json!({"media_buy_id": "mb_2", "packages": []})).await;
         assert!(matches!(other, Err(SandboxError::InvalidTransition { current }) if current == "completed"));
-        world.closed(FORCED).await;
+        world.closed(&forced).await;
     }
 
     async fn an_ended_task_is_ended_for_the_controller_too(world: World) {
@@ -140,7 +145,7 @@ on_both_databases! {
         let _worker = world.worker().await.unwrap();
         let keyless = json!({"buying_mode": "brief", "context": {"correlation_id": "it"}});
         for (number, request) in [request(&fresh_key(), json!({})), keyless].into_iter().enumerate() {
-            let task_id = format!("task_products_{number}");
+            let task_id = unique("task_products");
             force(&world, DISCOVERY, submitting(&task_id)).await;
             is_forced(&discover(&world, &request).await.unwrap(), &task_id);
             if number == 0 {
@@ -169,8 +174,9 @@ on_both_databases! {
     }
 
     async fn a_live_request_is_the_sellers(world: World) {
+        let forced = unique("task_forced");
         let _worker = world.worker().await.unwrap();
-        force(&world, VERB, submitting(FORCED)).await;
+        force(&world, VERB, submitting(&forced)).await;
         // The same account and agent, but nothing of a sandbox.
         let answer = world.call(VERB, json!({})).await.unwrap();
         assert_eq!(answer.status, "completed");
@@ -181,40 +187,43 @@ on_both_databases! {
     }
 
     async fn a_task_id_in_use_is_refused(world: World) {
+        let forced = unique("task_forced");
         let _worker = world.worker().await.unwrap();
-        force(&world, VERB, submitting(FORCED)).await;
+        force(&world, VERB, submitting(&forced)).await;
         send(&world, VERB, &request(&fresh_key(), json!({}))).await;
         let stranger = Caller::new("acct_other", "agent.other.example").sandbox(true);
         for caller in [buyer(), stranger] {
-            let refused = world.handoff.force_arm(&caller, VERB, submitting(FORCED)).await.unwrap_err();
+            let refused = world.handoff.force_arm(&caller, VERB, submitting(&forced)).await.unwrap_err();
             assert!(matches!(&refused, SandboxError::InvalidState(_)), "{refused:?}");
         }
+        let shared = unique("shared");
         // Two verbs' directives for one task id: the second finds it open.
         for verb in [VERB, QUICK_VERB] {
-            force(&world, verb, submitting("shared")).await;
+            force(&world, verb, submitting(&shared)).await;
         }
-        is_forced(&send(&world, VERB, &request(&fresh_key(), json!({}))).await, "shared");
+        is_forced(&send(&world, VERB, &request(&fresh_key(), json!({}))).await, &shared);
         let request = request(&fresh_key(), json!({})).to_string();
         let refused = world.handoff.call(&buyer(), QUICK_VERB, request.as_bytes()).await.unwrap_err().to_adcp();
         assert_eq!(refused.code, "CONFLICT");
     }
 
     async fn the_same_story_twice_on_one_database(world: World) {
+        let forced = unique("task_forced");
         let _worker = world.worker().await.unwrap();
         for round in 1..=3 {
-            force(&world, VERB, submitting(FORCED)).await;
-            is_forced(&send(&world, VERB, &request(&fresh_key(), json!({}))).await, FORCED);
+            force(&world, VERB, submitting(&forced)).await;
+            is_forced(&send(&world, VERB, &request(&fresh_key(), json!({}))).await, &forced);
             let result = json!({"media_buy_id": format!("mb_{round}"), "packages": []});
-            assert_eq!(complete(&world, FORCED, &result).await.unwrap(), completion("submitted", "completed"));
-            assert_eq!(world.task(FORCED).await.unwrap().result_json, result.to_string());
-            world.closed(FORCED).await;
+            assert_eq!(complete(&world, &forced, &result).await.unwrap(), completion("submitted", "completed"));
+            assert_eq!(world.task(&forced).await.unwrap().result_json, result.to_string());
+            world.closed(&forced).await;
         }
     }
 
     async fn a_call_that_died_after_its_claim_is_taken_up_by_the_next(world: World) {
         let _worker = world.worker().await.unwrap();
         for verb in [VERB, DISCOVERY] {
-            let task_id = format!("task_died_{verb}");
+            let task_id = unique("task_died");
             force(&world, verb, submitting(&task_id)).await;
             let request = request(&fresh_key(), json!({}));
             let caller =
@@ -282,31 +291,32 @@ async fn an_open_run_does_not_hold_its_task_id(kind: Database) {
         config.encryption = KeySource::Text(Key::generate("k").unwrap());
         config.webhooks.signing = SigningSource::Pem(LocalKey::generate_pem(Algorithm::Ed25519).unwrap());
     };
+    let forced = unique("task_open");
     let world = World::configured(kind, configure).await.unwrap();
     let _worker = world.worker_with(|_| (), handlers(world.calls.clone())).await.unwrap();
     for round in 1..=2 {
-        force(&world, VERB, submitting(FORCED)).await;
+        force(&world, VERB, submitting(&forced)).await;
         let mut request = request(&fresh_key(), json!({}));
         // Nobody listens there.
         request["push_notification_config"] = json!({"url": "http://127.0.0.1:9/", "operation_id": "op-1"});
-        is_forced(&send(&world, VERB, &request).await, FORCED);
+        is_forced(&send(&world, VERB, &request).await, &forced);
         let result = json!({"media_buy_id": format!("mb_{round}"), "packages": []});
-        complete(&world, FORCED, &result).await.unwrap();
-        assert_eq!(world.task(FORCED).await.unwrap().result_json, result.to_string());
-        let (webhook, _) = world.registry.webhook_log(FORCED).await.unwrap().unwrap();
+        complete(&world, &forced, &result).await.unwrap();
+        assert_eq!(world.task(&forced).await.unwrap().result_json, result.to_string());
+        let (webhook, _) = world.registry.webhook_log(&forced).await.unwrap().unwrap();
         assert_eq!(webhook.state, handoff_store::WebhookState::Pending);
     }
     // And one that arrives tells of its own task.
     let endpoint = Endpoint::start([]).await;
-    force(&world, VERB, submitting(FORCED)).await;
+    force(&world, VERB, submitting(&forced)).await;
     let mut request = request(&fresh_key(), json!({}));
     request["push_notification_config"] = json!({"url": endpoint.url(), "operation_id": "op-2"});
-    is_forced(&send(&world, VERB, &request).await, FORCED);
-    complete(&world, FORCED, &json!({"media_buy_id": "mb_last", "packages": []})).await.unwrap();
-    world.closed(FORCED).await;
+    is_forced(&send(&world, VERB, &request).await, &forced);
+    complete(&world, &forced, &json!({"media_buy_id": "mb_last", "packages": []})).await.unwrap();
+    world.closed(&forced).await;
     let bodies: Vec<Value> = endpoint.came().iter().map(|delivery| delivery.json()).collect();
     assert_eq!(bodies.len(), 1);
-    assert_eq!((&bodies[0]["task_id"], &bodies[0]["operation_id"]), (&json!(FORCED), &json!("op-2")));
+    assert_eq!((&bodies[0]["task_id"], &bodies[0]["operation_id"]), (&json!(forced), &json!("op-2")));
     assert_eq!(bodies[0]["result"]["media_buy_id"], "mb_last");
 }
 
