@@ -14,6 +14,8 @@ use handoff::{prelude::*, seller::RequestContext};
 pub struct Origin {
     /// The account.
     pub account: String,
+    /// The agent.
+    pub principal: String,
     /// The same on every attempt of this request and different for every other.
     pub token: String,
     /// Nothing real may happen.
@@ -24,6 +26,7 @@ impl Origin {
     pub(crate) fn of(request: &RequestContext) -> Self {
         Self {
             account: request.account.clone(),
+            principal: request.principal.clone(),
             token: request.idempotency_token().to_owned(),
             sandbox: request.sandbox,
         }
