@@ -50,6 +50,8 @@ pub struct Config {
     pub in_flight_max: Duration,
     /// How long after its `expires_at` a proposal may still be bought.
     pub proposal_grace: Duration,
+    /// How long a review in a sandbox account waits before it approves itself, where the seller says with what.
+    pub sandbox_review_delay: Duration,
     /// How many new idempotency keys an agent may bring; none: as many as it likes.
     pub new_keys: Option<Arc<NewKeysLimit>>,
     /// Whether durability and safety are required.
@@ -58,6 +60,8 @@ pub struct Config {
     pub encryption: KeySource,
     /// Where buyers reach this seller, if they do.
     pub public_url: Option<String>,
+    /// The protocol's compliance tests may control sandbox accounts.
+    pub compliance_testing: bool,
     /// Which webhooks are taken, and how they are sent.
     pub webhooks: WebhookSettings,
     /// How much longer than its sync deadline a call waits for an answer, tries included: the time for the run to say
@@ -81,10 +85,12 @@ impl Default for Config {
             idempotency_ttl: RegistryOptions::default().replay_ttl,
             in_flight_max: Duration::from_secs(120),
             proposal_grace: Duration::ZERO,
+            sandbox_review_delay: Duration::from_secs(2),
             new_keys: None,
             environment: Environment::Development,
             encryption: KeySource::None,
             public_url: None,
+            compliance_testing: false,
             webhooks: WebhookSettings::default(),
             grace: Duration::from_secs(5),
             attempt_timeout: Duration::from_secs(5),
@@ -121,6 +127,9 @@ impl Config {
         }
         if self.encryption.load()?.is_none() && production {
             return Err(ConfigError::NoKeysInProduction);
+        }
+        if self.compliance_testing && production {
+            return Err(ConfigError::ComplianceInProduction);
         }
         self.check_public_url(production)?;
         let (least, most) = if production { PROTOCOL_TTL } else { (Duration::from_secs(1), PROTOCOL_TTL.1) };
@@ -185,10 +194,12 @@ impl fmt::Debug for Config {
             .field("idempotency_ttl", &self.idempotency_ttl)
             .field("in_flight_max", &self.in_flight_max)
             .field("proposal_grace", &self.proposal_grace)
+            .field("sandbox_review_delay", &self.sandbox_review_delay)
             .field("new_keys", &self.new_keys)
             .field("environment", &self.environment)
             .field("encryption", &self.encryption)
             .field("public_url", &self.public_url.as_deref().map(redact_url))
+            .field("compliance_testing", &self.compliance_testing)
             .field("webhooks", &self.webhooks)
             .field("grace", &self.grace)
             .field("attempt_timeout", &self.attempt_timeout)
@@ -228,6 +239,9 @@ pub struct ConfigArgs {
     /// How long after its `expires_at` a proposal may still be bought: clocks differ
     #[arg(long, env = "HANDOFF_PROPOSAL_GRACE", default_value = "0s", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Behaviour")]
     proposal_grace: Duration,
+    /// How long a review in a sandbox account waits before it approves itself, where the seller says with what
+    #[arg(long, env = "HANDOFF_SANDBOX_REVIEW_DELAY", default_value = "2s", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Behaviour")]
+    sandbox_review_delay: Duration,
     /// In production, what is not durable or not safe is refused
     #[arg(
         long = "env",
@@ -248,6 +262,9 @@ pub struct ConfigArgs {
         help_heading = "Behaviour"
     )]
     public_url: Option<String>,
+    /// Lets the protocol's compliance tests control sandbox accounts, by the tool comply_test_controller; refused in production
+    #[arg(long, env = "HANDOFF_COMPLIANCE_TESTING", default_value = "false", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::Set, value_name = "BOOL", global = true, help_heading = "Behaviour")]
+    compliance_testing: bool,
     /// Keys that encrypt what Temporal and the registry store, id:base64[,id:base64…]: the first encrypts, all decrypt. Give them by the
     /// environment: flags are seen in process lists
     #[arg(long, env = "HANDOFF_ENCRYPTION_KEYS", hide_env_values = true, value_parser = secret, value_name = "KEYS", global = true, help_heading = "Encryption")]
@@ -274,10 +291,12 @@ impl From<ConfigArgs> for Config {
             idempotency_ttl: args.idempotency_ttl,
             in_flight_max: args.in_flight_max,
             proposal_grace: args.proposal_grace,
+            sandbox_review_delay: args.sandbox_review_delay,
             new_keys: None,
             environment: args.environment,
             encryption: KeySource::from_settings(args.encryption_keys, args.encryption_keys_file),
             public_url: args.public_url.filter(|url| !url.is_empty()),
+            compliance_testing: args.compliance_testing,
             webhooks: args.webhooks.into(),
             ..Self::default()
         }
@@ -318,6 +337,11 @@ pub enum ConfigError {
     /// Buyers would send requests and tokens in clear.
     #[error("HANDOFF_ENV=production refuses a public URL without TLS: set HANDOFF_PUBLIC_URL to https://…")]
     PlainHttpInProduction,
+    /// Whoever tests could change what is sold and what is owed.
+    #[error(
+        "HANDOFF_ENV=production refuses to let compliance tests control accounts: unset HANDOFF_COMPLIANCE_TESTING"
+    )]
+    ComplianceInProduction,
     /// A buyer could make this seller call its own network.
     #[error("HANDOFF_ENV=production refuses webhooks to private networks: unset HANDOFF_WEBHOOK_ALLOW")]
     PrivateWebhooksInProduction,
@@ -427,7 +451,9 @@ mod tests {
         let sqlite = Config { registry_url: DEFAULT_REGISTRY_URL.into(), ..production() };
         let in_clear = Config { encryption: KeySource::None, ..production() };
         let plain_http = Config { public_url: Some("http://ads.seller.example".into()), ..production() };
+        let controlled = Config { compliance_testing: true, ..production() };
         for (refused, variable) in [
+            (&controlled, "HANDOFF_COMPLIANCE_TESTING"),
             (&sqlite, "HANDOFF_REGISTRY_URL"),
             (&in_clear, "HANDOFF_ENCRYPTION_KEYS"),
             (&plain_http, "HANDOFF_PUBLIC_URL"),

@@ -5,6 +5,7 @@
 //! - [`codec`]: what encrypts all that Temporal and the registry store, and the one data converter.
 //! - [`housekeeping`]: ending, purging and forgetting requests, and the schedule that does it.
 //! - [`Config`]: from flags, the environment or code.
+//! - [`sandbox`]: what the compliance controller may do.
 //! - [`settings`]: all settings, as `config` shows them.
 //! - [`cli`]: the command `handoff`.
 //!
@@ -30,6 +31,7 @@ mod queue;
 mod redeliver;
 mod reseal;
 mod resolve;
+pub mod sandbox;
 pub mod settings;
 mod tasks;
 pub mod temporal;

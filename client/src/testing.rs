@@ -11,10 +11,10 @@ use handoff_proto::{
     wire::{Bought, ListTasksRequest, OfferedProposal},
 };
 use handoff_store::{
-    Backend, Candidate, Claim, ClaimView, DirectView, Health, KeptProposals, Lease, NewClaim, Notification,
-    Observation, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalRecord, ProposalRef,
-    ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled, SweepBounds, Swept, TaskPage,
-    Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
+    Backend, Candidate, Claim, ClaimView, DirectView, Directive, Forced, Health, KeptProposals, Lease, NewClaim,
+    Notification, Observation, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalRecord,
+    ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled, SandboxStore,
+    SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
 };
 use prost::Message;
 use serde::Serialize;
@@ -58,6 +58,10 @@ pub(crate) struct FakeRegistry {
     /// What is owed when it is listed, and how far it is when it is looked at again.
     pub(crate) webhook: Mutex<Option<(WebhookRecord, WebhookState)>>,
     pub(crate) webhooks_recorded: Mutex<Vec<WebhookState>>,
+    pub(crate) directive: Mutex<Option<Directive>>,
+    pub(crate) forced: Mutex<VecDeque<Result<Forced>>>,
+    /// The claims under the directive, and whether each was to replace an ended task.
+    pub(crate) forcing: Mutex<Vec<(NewClaim, bool)>>,
 }
 
 impl FakeRegistry {
@@ -301,6 +305,22 @@ impl ProposalStore for FakeRegistry {
 
     async fn sweep_proposals(&self, _: &SweepBounds, _: u32) -> Result<Swept> {
         Ok(Swept::default())
+    }
+}
+
+#[async_trait]
+impl SandboxStore for FakeRegistry {
+    async fn put_directive(&self, directive: &Directive) -> Result<bool> {
+        Ok(self.directive.lock().unwrap().replace(directive.clone()).is_none())
+    }
+
+    async fn directive(&self, _: &TaskRef) -> Result<Option<Directive>> {
+        Ok(self.directive.lock().unwrap().clone())
+    }
+
+    async fn claim_forced(&self, claim: &NewClaim, _: &Directive, replacing: bool) -> Result<Forced> {
+        self.forcing.lock().unwrap().push((claim.clone(), replacing));
+        self.forced.lock().unwrap().pop_front().unwrap_or(Ok(Forced::Passed))
     }
 }
 

@@ -52,6 +52,20 @@ impl Contract {
         Err(AdcpError::correctable("VALIDATION_ERROR", message).field(field_of(&first.pointer)).issues(issues))
     }
 
+    /// What is wrong with a result that is to be this tool's, for whoever sent it.
+    pub(crate) fn problems(&self, tool: &str, result: &Value) -> Option<String> {
+        let issues = self.result_issues(tool, result);
+        (!issues.is_empty() && self.strictness == Strictness::Strict).then(|| told(&issues))
+    }
+
+    // As the buyer would get it.
+    fn result_issues(&self, tool: &str, result: &Value) -> Vec<Issue> {
+        self.issues(|schemas| match tools::find(tool) {
+            Some(plain) if !plain.status_in_result => schemas.check_response(tool, result),
+            _ => schemas.check_response(tool, &wire::completed_body(verbs::find(tool), result.clone())),
+        })
+    }
+
     fn issues(&self, check: impl FnOnce(&Schemas) -> Vec<Issue>) -> Vec<Issue> {
         match &self.schemas {
             Some(schemas) if self.strictness != Strictness::Off => check(schemas),
@@ -63,11 +77,7 @@ impl Contract {
 /// A result that is not as it must be is the seller's mistake: the buyer gets an error instead.
 impl ResultCheck for Contract {
     fn check(&self, tool: &str, result: &Value, correlation_id: &str) -> Result<(), AdcpError> {
-        // As the buyer would get it.
-        let issues = self.issues(|schemas| match tools::find(tool) {
-            Some(plain) if !plain.status_in_result => schemas.check_response(tool, result),
-            _ => schemas.check_response(tool, &wire::completed_body(verbs::find(tool), result.clone())),
-        });
+        let issues = self.result_issues(tool, result);
         if issues.is_empty() {
             return Ok(());
         }

@@ -3,6 +3,7 @@
 use crate::{
     AccountResolver, Authenticator, GatewaySettings, Principal, RateLimit,
     account::{self, Resolved},
+    compliance,
     contract::Contract,
     http::WellKnown,
     tools::{self, Kind},
@@ -14,6 +15,7 @@ use handoff_client::{CallError, Handoff, Tasks};
 use handoff_proto::{
     json,
     limits::MAX_REQUEST_BYTES,
+    releases::Release,
     verbs,
     wire::{self, AdcpError},
 };
@@ -69,36 +71,52 @@ impl Door {
         let request = json::parse_object(call.text.as_bytes(), MAX_REQUEST_BYTES).map(Arc::new);
         let context =
             request.as_ref().ok().and_then(|request| request.get("context")).filter(|context| !context.is_null());
+        let release = request.as_ref().map_or(Release::LATEST, |request| Release::of(request));
         let answered = match &request {
             Ok(request) => self.answer_read(kind, Asked { call: call.clone(), request: request.clone() }).await,
             Err(error) => {
                 Err(AdcpError::correctable("INVALID_REQUEST", format!("The request can't be read: {error}.")).into())
             }
         };
-        Some(match answered {
-            Ok(body) => ToolAnswer { body: told(&call.tool, body, context), is_error: false },
+        let projected = answered.and_then(|body| {
+            Ok(version::project(release, self.catalog.protocol_name(&call.tool), body)?)
+        });
+        let (body, is_error) = match projected {
+            // A controller's refusal is an answer of a shape of its own.
+            Ok(body) => {
+                let is_error = kind == Kind::Controller && compliance::is_refusal(&body);
+                (body, is_error)
+            }
             Err(error) => {
                 if let CallError::Infrastructure(error) = &error {
                     tracing::error!(tool = call.tool, correlation_id = call.correlation_id, %error, "a call failed");
                 }
                 let body = wire::failed_body(verbs::find(&call.tool), &error.to_adcp());
-                ToolAnswer { body: told(&call.tool, body, context), is_error: true }
+                (version::project_error(release, body), true)
             }
-        })
+        };
+        // What no recorded answer holds: its release, and this request's context.
+        let body = wire::with_context(version::stamp(release, &call.tool, body), context);
+        Some(ToolAnswer { body, is_error })
     }
 
     async fn answer_read(self: &Arc<Self>, kind: Kind, asked: Asked) -> Result<Value, CallError> {
         if let Some(error) = self.rate_limited(&asked.call.principal) {
             return Err(error.into());
         }
-        version::check(&asked.request)?;
-        self.contract.check_request(self.catalog.protocol_name(&asked.call.tool), &asked)?;
+        let name = self.catalog.protocol_name(&asked.call.tool);
+        version::check(name, &asked.request)?;
+        // The controller says itself what is wrong with a request.
+        if kind != Kind::Controller {
+            self.contract.check_request(name, &asked)?;
+        }
         match kind {
             Kind::Verb => tools::verb(self, &asked).await,
             Kind::Plain => tools::plain(self, &asked).await,
             Kind::TaskStatus => tools::task_status(self, &asked).await,
             Kind::TaskList => tools::task_list(self, &asked).await,
             Kind::Capabilities => Ok(tools::capabilities(self)),
+            Kind::Controller => Ok(compliance::control(self, &asked).await),
         }
     }
 
@@ -126,11 +144,6 @@ impl Door {
         let seconds = self.limiter.check(principal)?;
         Some(AdcpError::transient("RATE_LIMITED", "Too many requests.").retry_after(seconds))
     }
-}
-
-// What no recorded answer holds: its release, and this request's context.
-fn told(tool: &str, body: Value, context: Option<&Value>) -> Value {
-    wire::with_context(version::stamp(tool, body), context)
 }
 
 /// Counts each agent's requests on this process.

@@ -11,6 +11,7 @@
 
 mod account;
 mod auth;
+mod compliance;
 mod contract;
 mod discovery;
 mod door;
@@ -23,7 +24,7 @@ mod tools;
 mod version;
 
 pub use account::{
-    Account, AccountRef, AccountResolver, AccountsFileError, AnyAccount, Brand, ConfiguredAccounts, NaturalKey,
+    Account, AccountRef, AccountResolver, AccountsFileError, AnyAccount, Brand, ConfiguredAccounts, NaturalKey, SandboxAccount,
 };
 pub use auth::{ADCP_AUTH, ApiKeyAuthenticator, AuthError, Authenticator, Principal, presented_key};
 pub use contract::Contract;
@@ -68,13 +69,14 @@ impl Gateway {
     /// Puts the parts together, and begins to connect to Temporal in the background. Needs a Tokio runtime.
     pub fn new(parts: GatewayParts) -> Self {
         let GatewayParts { name, mut config, registry, handlers, authenticator, accounts, contract, settings } = parts;
-        let catalog = tools::Catalog::new(&handlers, &contract);
+        let catalog = tools::Catalog::new(&handlers, &contract, config.compliance_testing);
         let mut capabilities = tools::compose_capabilities(&handlers, &catalog, &config);
         let well_known = http::WellKnown::new(&config);
         well_known.declare(&mut capabilities);
         config.new_keys = settings.new_keys.map(|limit| Arc::new(NewKeysLimit::new(limit.per_second, limit.burst)));
-        let activities = Activities::new(registry.clone(), handlers, ActivityTimeouts::default())
-            .checking(Some(Arc::new(contract.clone())));
+        let timeouts = ActivityTimeouts { sandbox_review: config.sandbox_review_delay, ..ActivityTimeouts::default() };
+        let activities =
+            Activities::new(registry.clone(), handlers, timeouts).checking(Some(Arc::new(contract.clone())));
         let door = Door {
             name,
             authenticator,

@@ -1,27 +1,38 @@
-//! The protocol's releases: which a request may ask for, and which its answer is in (schema core/version-envelope.json).
+//! The protocol's releases: which a request may ask for, and what its answer is in the release that it is of (schema
+//! core/version-envelope.json, and the schemas of 3.0 and 3.1).
 
-use handoff_proto::{verbs, wire::AdcpError};
-use serde_json::{Value, json};
+use handoff_proto::{
+    releases::Release,
+    verbs,
+    wire::{AdcpError, TaskStatus},
+};
+use serde_json::{Map, Value, json};
 
-/// The releases that are spoken.
-pub(crate) const SUPPORTED: [&str; 1] = ["3.2"];
-/// Their versions.
+/// The versions of the protocol that are spoken.
 pub(crate) const MAJORS: [u64; 1] = [3];
 
-const SERVED: &str = "3.2";
-// A tool that is no verb, whose answer is closed to it all the same.
+// A tool that is no verb, whose answer is closed to the release all the same.
 const CLOSED: &str = "list_products";
+// Of 3.0's `compliance_testing.scenarios`, a closed list.
+const SCENARIOS_OF_3_0: [&str; 6] = [
+    "force_creative_status",
+    "force_account_status",
+    "force_media_buy_status",
+    "force_session_status",
+    "simulate_delivery",
+    "simulate_budget_spend",
+];
 
-/// Refuses a request of another version of the protocol. A request of another release of this version is served as of the
-/// release that is spoken; so is one that does not say.
-pub(crate) fn check(request: &Value) -> Result<(), AdcpError> {
+/// The releases that are spoken.
+pub(crate) fn supported() -> [&'static str; 3] {
+    Release::ALL.map(Release::as_str)
+}
+
+/// Refuses a request of another version of the protocol, and of a release that does not have the tool.
+pub(crate) fn check(tool: &str, request: &Value) -> Result<(), AdcpError> {
     let stated = |name: &'static str| request.get(name).filter(|value| !value.is_null()).map(|value| (name, value));
     for (name, value) in stated("adcp_version").into_iter().chain(stated("adcp_major_version")) {
-        let major = match value {
-            Value::String(release) => release.split('.').next().and_then(|major| major.parse().ok()),
-            number => number.as_u64(),
-        };
-        match major {
+        match major(value) {
             Some(major) if MAJORS.contains(&major) => {}
             Some(_) => return Err(unsupported(name, value)),
             None => {
@@ -30,21 +41,115 @@ pub(crate) fn check(request: &Value) -> Result<(), AdcpError> {
             }
         }
     }
-    Ok(())
+    let release = Release::of(request);
+    if release.has_tool(tool) { Ok(()) } else { Err(not_in(release, &format!("There is no {tool}"))) }
+}
+
+fn major(value: &Value) -> Option<u64> {
+    let Value::String(release) = value else { return value.as_u64() };
+    let (major, minor) = release.split_once('.')?;
+    // A pre-release is told apart by its tag.
+    minor.split('-').next()?.parse::<u32>().ok()?;
+    major.parse().ok()
 }
 
 fn unsupported(name: &str, value: &Value) -> AdcpError {
     AdcpError::correctable("VERSION_UNSUPPORTED", format!("The protocol's version {value} is not spoken here."))
         .field(name)
-        .suggestion(format!("Send a request of release {SERVED}."))
-        .details(json!({name: value, "supported_versions": SUPPORTED, "supported_majors": MAJORS}))
+        .suggestion(format!("Send a request of release {}.", Release::LATEST))
+        .details(json!({name: value, "supported_versions": supported(), "supported_majors": MAJORS}))
+}
+
+// Never degraded to what the buyer's release has.
+fn not_in(release: Release, what: &str) -> AdcpError {
+    AdcpError::correctable("UNSUPPORTED_FEATURE", format!("{what} in release {release} of the protocol."))
+        .field("adcp_version")
+        .suggestion(format!("Send the request as of release {}.", Release::LATEST))
+        .details(json!({"adcp_version": release.as_str(), "supported_versions": supported()}))
+}
+
+/// An answer as the release has it. It was made, checked and recorded as of the latest. An error: the release has no such answer.
+pub(crate) fn project(release: Release, tool: &str, mut body: Value) -> Result<Value, AdcpError> {
+    if release == Release::LATEST {
+        return Ok(body);
+    }
+    match tool {
+        "get_products" if is(&body, TaskStatus::Rejected) => {
+            return Err(not_in(release, "The seller declines, which can't be said"));
+        }
+        "create_media_buy" | "update_media_buy" if release == Release::V3_0 => tell_state(&mut body),
+        "get_task_status" if release == Release::V3_0 => {
+            let task_type = body.get("task_type").and_then(Value::as_str);
+            if matches!(task_type, Some("create_media_buy" | "update_media_buy"))
+                && let Some(result) = body.get_mut("result")
+            {
+                tell_state(result);
+            }
+        }
+        "get_adcp_capabilities" => older_capabilities(release, &mut body),
+        _ => {}
+    }
+    Ok(body)
+}
+
+/// An error's body as the release has it.
+pub(crate) fn project_error(release: Release, mut body: Value) -> Value {
+    // 3.0 takes whatever else stands beside them in this one error for a leak of the request that holds the key.
+    if release == Release::V3_0
+        && let Some(error) = body.get_mut("adcp_error").and_then(Value::as_object_mut)
+        && error.get("code").is_some_and(|code| code == "IDEMPOTENCY_CONFLICT")
+    {
+        error.retain(|name, _| ["code", "message"].contains(&name.as_str()));
+    }
+    body
+}
+
+// 3.0's `status` of a success is the media buy's, from 3.1 on it is the task's.
+fn tell_state(body: &mut Value) {
+    if is(body, TaskStatus::Completed)
+        && let Some(state) = body.get("media_buy_status").filter(|state| state.is_string()).cloned()
+    {
+        body["status"] = state;
+    }
+}
+
+fn is(body: &Value, status: TaskStatus) -> bool {
+    body.get("status").and_then(Value::as_str) == Some(status.as_str())
+}
+
+// What was a yes or no before 3.2, and what was not there.
+fn older_capabilities(release: Release, body: &mut Value) {
+    if let Some(Value::Object(targeting)) = body.pointer_mut("/media_buy/execution/targeting") {
+        for name in ["geo_regions", "language"] {
+            if targeting.get(name).is_some_and(Value::is_object) {
+                targeting.insert(name.into(), true.into());
+            }
+        }
+    }
+    if release == Release::V3_0
+        && let Some(fields) = body.as_object_mut()
+    {
+        known_scenarios(fields);
+    }
+}
+
+fn known_scenarios(capabilities: &mut Map<String, Value>) {
+    let Some(scenarios) = capabilities.get_mut("compliance_testing").and_then(|block| block.get_mut("scenarios")) else {
+        return;
+    };
+    if let Some(list) = scenarios.as_array_mut() {
+        list.retain(|name| name.as_str().is_some_and(|name| SCENARIOS_OF_3_0.contains(&name)));
+        if list.is_empty() {
+            capabilities.shift_remove("compliance_testing");
+        }
+    }
 }
 
 /// Says which release an answer is in, where the tool's schema has a place for it.
-pub(crate) fn stamp(tool: &str, mut body: Value) -> Value {
+pub(crate) fn stamp(release: Release, tool: &str, mut body: Value) -> Value {
     let closed = tool == CLOSED || verbs::find(tool).is_some_and(|verb| verb.closed_error_arm);
     if let (false, Some(body)) = (closed, body.as_object_mut()) {
-        body.insert("adcp_version".into(), SERVED.into());
+        body.insert("adcp_version".into(), release.as_str().into());
     }
     body
 }
@@ -52,6 +157,8 @@ pub(crate) fn stamp(tool: &str, mut body: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const TOOL: &str = "create_media_buy";
 
     #[test]
     fn another_version_is_refused_and_another_release_is_served() {
@@ -66,25 +173,105 @@ mod tests {
             (json!({"adcp_major_version": 99}), Some("VERSION_UNSUPPORTED")),
             (json!({"adcp_version": "3.2", "adcp_major_version": 2}), Some("VERSION_UNSUPPORTED")),
             (json!({"adcp_version": "new"}), Some("INVALID_REQUEST")),
+            (json!({"adcp_version": "3"}), Some("INVALID_REQUEST")),
+            (json!({"adcp_version": "3.0.6"}), Some("INVALID_REQUEST")),
             (json!({"adcp_version": 3.2}), Some("INVALID_REQUEST")),
             (json!({"adcp_major_version": -3}), Some("INVALID_REQUEST")),
             (json!({"adcp_major_version": {}}), Some("INVALID_REQUEST")),
         ] {
-            let told = check(&request).err();
+            let told = check(TOOL, &request).err();
             assert_eq!(told.as_ref().map(|error| error.code.as_str()), code, "{request}");
         }
-        let details = check(&json!({"adcp_version": "4.0"})).unwrap_err().details.unwrap();
-        let told = json!({"adcp_version": "4.0", "supported_versions": ["3.2"], "supported_majors": [3]});
+        let details = check(TOOL, &json!({"adcp_version": "4.0"})).unwrap_err().details.unwrap();
+        let told =
+            json!({"adcp_version": "4.0", "supported_versions": ["3.0", "3.1", "3.2"], "supported_majors": [3]});
         assert_eq!(*details, told);
+    }
+
+    #[test]
+    fn a_tool_that_the_release_does_not_have_is_refused() {
+        for (tool, request, has) in [
+            ("buy_products", json!({}), true),
+            ("buy_products", json!({"adcp_version": "3.2"}), true),
+            ("buy_products", json!({"adcp_version": "3.1"}), false),
+            ("list_products", json!({"adcp_major_version": 3}), false),
+            ("get_task_status", json!({"adcp_major_version": 3}), true),
+            ("a_sellers_own", json!({"adcp_version": "3.0"}), true),
+        ] {
+            let told = check(tool, &request).err();
+            let code = told.as_ref().map(|error| error.code.as_str());
+            assert_eq!(code, (!has).then_some("UNSUPPORTED_FEATURE"), "{tool} {request}");
+        }
     }
 
     #[test]
     fn closed_answers_are_left_as_they_are() {
         for tool in ["accept_proposal", "buy_products", "control_media_buy", "decline_proposals", "list_products"] {
-            assert_eq!(stamp(tool, json!({})), json!({}), "{tool}");
+            assert_eq!(stamp(Release::V3_2, tool, json!({})), json!({}), "{tool}");
         }
         for tool in ["create_media_buy", "get_adcp_capabilities", "get_task_status", "refine_proposals"] {
-            assert_eq!(stamp(tool, json!({})), json!({"adcp_version": "3.2"}), "{tool}");
+            assert_eq!(stamp(Release::V3_1, tool, json!({})), json!({"adcp_version": "3.1"}), "{tool}");
         }
+    }
+
+    #[test]
+    fn in_3_0_the_status_of_a_media_buys_success_is_the_media_buys() {
+        let bought = json!({"status": "completed", "media_buy_id": "m", "media_buy_status": "pending_start"});
+        let told = json!({"status": "pending_start", "media_buy_id": "m", "media_buy_status": "pending_start"});
+        for tool in ["create_media_buy", "update_media_buy"] {
+            assert_eq!(project(Release::V3_0, tool, bought.clone()).unwrap(), told, "{tool}");
+            for newer in [Release::V3_1, Release::V3_2] {
+                assert_eq!(project(newer, tool, bought.clone()).unwrap(), bought, "{tool} {newer}");
+            }
+        }
+        for other in [
+            json!({"status": "submitted", "task_id": "t"}),
+            json!({"status": "completed", "media_buy_id": "m"}),
+            json!({"status": "working", "media_buy_status": "active"}),
+        ] {
+            assert_eq!(project(Release::V3_0, TOOL, other.clone()).unwrap(), other);
+        }
+        assert_eq!(project(Release::V3_0, "get_media_buys", bought.clone()).unwrap(), bought);
+        let poll = |task_type: &str, result: &Value| json!({"status": "completed", "task_type": task_type, "result": result});
+        let polled = project(Release::V3_0, "get_task_status", poll(TOOL, &bought)).unwrap();
+        assert_eq!(polled, poll(TOOL, &told));
+        let polled = project(Release::V3_0, "get_task_status", poll("sync_creatives", &bought)).unwrap();
+        assert_eq!(polled, poll("sync_creatives", &bought));
+    }
+
+    #[test]
+    fn a_decline_that_the_release_can_not_say_is_an_error() {
+        let declined = json!({"status": "rejected", "reason": "no"});
+        for old in [Release::V3_0, Release::V3_1] {
+            assert_eq!(project(old, "get_products", declined.clone()).unwrap_err().code, "UNSUPPORTED_FEATURE");
+        }
+        assert_eq!(project(Release::V3_2, "get_products", declined.clone()).unwrap(), declined);
+    }
+
+    #[test]
+    fn capabilities_are_said_in_the_release_s_words() {
+        let capabilities = json!({
+            "media_buy": {"execution": {"targeting": {"geo_regions": {"countries": ["US"]}, "language": false}}},
+            "compliance_testing": {"scenarios": ["force_account_status", "force_task_completion"]},
+        });
+        let told = |release| project(release, "get_adcp_capabilities", capabilities.clone()).unwrap();
+        assert_eq!(told(Release::V3_2), capabilities);
+        let targeting = json!({"geo_regions": true, "language": false});
+        for old in [Release::V3_0, Release::V3_1] {
+            assert_eq!(told(old)["media_buy"]["execution"]["targeting"], targeting, "{old}");
+        }
+        assert_eq!(told(Release::V3_0)["compliance_testing"], json!({"scenarios": ["force_account_status"]}));
+        assert_eq!(told(Release::V3_1)["compliance_testing"], capabilities["compliance_testing"]);
+        let own = json!({"compliance_testing": {"scenarios": ["force_task_completion"]}});
+        assert_eq!(project(Release::V3_0, "get_adcp_capabilities", own).unwrap(), json!({}));
+    }
+
+    #[test]
+    fn in_3_0_a_conflict_says_nothing_but_that_it_is_one() {
+        let body = |code: &str| json!({"adcp_error": {"code": code, "message": "m", "recovery": "correctable", "field": "f"}});
+        let told = project_error(Release::V3_0, body("IDEMPOTENCY_CONFLICT"));
+        assert_eq!(told, json!({"adcp_error": {"code": "IDEMPOTENCY_CONFLICT", "message": "m"}}));
+        assert_eq!(project_error(Release::V3_0, body("INVALID_REQUEST")), body("INVALID_REQUEST"));
+        assert_eq!(project_error(Release::V3_2, body("IDEMPOTENCY_CONFLICT")), body("IDEMPOTENCY_CONFLICT"));
     }
 }

@@ -14,6 +14,12 @@ impl TaskId {
         Self(format!("task_{}", uuid::Uuid::now_v7().simple()))
     }
 
+    /// Has it the form of those that [`TaskId::generate`] makes?
+    pub fn is_generated(&self) -> bool {
+        let digits = self.0.strip_prefix("task_").unwrap_or_default();
+        digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -44,7 +50,7 @@ impl From<TaskId> for String {
     }
 }
 
-/// The Temporal workflow id of a task. One workflow id has one run, ever.
+/// The Temporal workflow id of a task. One workflow id has one run, ever; only the ids that a sandbox forces may be used again.
 pub fn workflow_id(scope: &str, task_id: &str) -> String {
     format!("{scope}/{task_id}")
 }
@@ -56,5 +62,18 @@ impl TaskRef {
     /// The Temporal workflow id of this task.
     pub fn workflow_id(&self) -> String {
         workflow_id(&self.scope, &self.task_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_ids_are_told_from_others() {
+        assert!(TaskId::generate().is_generated());
+        for other in ["", "task_", "task_async_signed_io_q2", "order_0123456789abcdef0123456789abcdef"] {
+            assert!(!TaskId::from(other).is_generated(), "{other}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! - [`wire`]: AdCP's own JSON: statuses, errors, the submitted envelope, `get_task_status` and `list_tasks`.
 //! - [`verbs`]: the table of asynchronous verbs. A new verb is a line there.
 //! - [`tools`]: the table of plain tools.
+//! - [`releases`]: the protocol's releases that are spoken, and what each brought.
 //! - [`activities`]: names, inputs and outputs of the activities.
 //! - [`json`]: canonical JSON, the request hash, and reading of hostile JSON.
 //! - [`completion`]: reading what a reviewer sent.
@@ -20,6 +21,8 @@ pub mod json;
 pub mod limits;
 mod number;
 pub mod payload;
+pub mod releases;
+pub mod sandbox;
 pub mod tools;
 pub mod verbs;
 pub mod wire;

@@ -1,6 +1,7 @@
 //! The asynchronous verbs: the 14 of the protocol's manifest with asynchronous responses, `sync_audiences` (a submitted arm
 //! inside its response) and `preview_creative` (with `allow_async`). A new verb is a line in [`VERBS`].
 
+use crate::releases::Release;
 use serde_json::Value;
 
 /// Whether a verb's requests carry an idempotency key (manifest, `idempotency_requirement`).
@@ -36,8 +37,14 @@ impl Verb {
         matches!(self.name, "get_products" | "get_signals")
     }
 
-    /// May the protocol's rules alone let this request be answered `submitted`? A seller may restrict it further.
+    /// May the protocol's rules alone let this request be answered `submitted`, in the release that it is of? A seller may
+    /// restrict it further.
     pub fn may_be_async(&self, request: &Value) -> bool {
+        self.allows_async(request) && Release::of(request).has_submitted(self.name)
+    }
+
+    /// The same, in the latest release.
+    pub fn allows_async(&self, request: &Value) -> bool {
         (self.may_be_async)(request)
     }
 }
@@ -113,6 +120,11 @@ mod tests {
             ("preview_creative", json!({}), false),
             ("preview_creative", json!({"allow_async": true}), true),
             ("create_media_buy", json!({}), true),
+            ("create_media_buy", json!({"adcp_major_version": 3}), true),
+            ("get_signals", json!({"adcp_version": "3.1"}), true),
+            ("get_signals", json!({"adcp_version": "3.0"}), false),
+            ("get_signals", json!({"adcp_major_version": 3}), false),
+            ("preview_creative", json!({"allow_async": true, "adcp_version": "3.1"}), false),
         ];
         for (name, request, expected) in cases {
             assert_eq!(find(name).unwrap().may_be_async(&request), expected, "{name} {request}");

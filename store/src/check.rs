@@ -1,6 +1,6 @@
 //! What callers bring, checked before any database sees it: the same answer from both.
 
-use crate::{NewClaim, ProposalCause, ProposalKey, ProposalUse, RegistryError, Viewer};
+use crate::{Directive, NewClaim, ProposalCause, ProposalKey, ProposalUse, RegistryError, Viewer};
 use handoff_proto::{
     limits::MAX_SCOPE_BYTES,
     v1::{Completion, Decision, TaskRef, completion::Outcome, decision::Kind},
@@ -49,6 +49,16 @@ pub(crate) fn decision(decision: &Decision) -> Result<Kind, RegistryError> {
         _ => {}
     }
     Ok(kind)
+}
+
+/// A directive that can be stored; its decision as JSON text.
+pub(crate) fn directive(directive: &Directive) -> Result<String, RegistryError> {
+    owner(&directive.task)?;
+    name("task.task_id", &directive.task.task_id, MAX_NAME_BYTES)?;
+    name("task.verb", &directive.task.verb, MAX_NAME_BYTES)?;
+    name("id", &directive.id, MAX_NAME_BYTES)?;
+    let decision = Decision { kind: Some(decision(&directive.decision)?) };
+    serde_json::to_string(&decision).map_err(|error| invalid("decision", error.to_string()))
 }
 
 /// An end as it is recorded: without what the protocol marks write-only.

@@ -1,7 +1,8 @@
 //! The registry: what is true. Claims, the decision journal, tasks and their history, on SQLite and PostgreSQL.
 //!
 //! One row per request, keyed by its task id, holds its claim, its journal entry and its task; a second table holds the
-//! append-only history. A third holds the ledger of proposals ([`ProposalStore`]), with a history of its own. Each method of [`Registry`] is one transaction that first locks that row.
+//! append-only history. A third holds the ledger of proposals ([`ProposalStore`]), with a history of its own; a fourth what a sandbox's compliance
+//! controller wants of the next request ([`SandboxStore`]). Each method of [`Registry`] is one transaction that first locks that row.
 //!
 //! Invariants:
 //! - Every write is idempotent and guarded by state: it may run twice, late, and on two workers.
@@ -26,6 +27,7 @@ mod proposals;
 mod registry;
 mod reseal;
 mod rules;
+mod sandbox;
 mod sql;
 mod sqlite;
 mod store;
@@ -40,6 +42,7 @@ pub use proposals::{
     ProposalState, ProposalStore, ProposalUse, Ruled, SweepBounds, Swept,
 };
 pub use registry::{Registry, connect};
+pub use sandbox::{Directive, Forced, SandboxStore};
 pub use types::{
     Answer, Backend, Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Notification, Observation,
     ObservedStage, OpenTasks, Reconciled, RegistryOptions, Resealed, TaskPage, Viewer, Webhook, WebhookAttempt,

@@ -1,10 +1,11 @@
 //! A registry whose calls are measured.
 
 use crate::{
-    CallOutcome, Candidate, Claim, ClaimView, DirectView, Health, KeptProposals, Lease, NewClaim, Notification,
-    Observation, Observer, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalRecord,
-    ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled, SweepBounds, Swept,
-    TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
+    CallOutcome, Candidate, Claim, ClaimView, DirectView, Directive, Forced, Health, KeptProposals, Lease, NewClaim,
+    Notification, Observation, Observer, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter,
+    ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled,
+    SandboxStore, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord,
+    WebhookState,
 };
 use async_trait::async_trait;
 use handoff_proto::{
@@ -277,5 +278,20 @@ impl<R: Registry> ProposalStore for Observed<R> {
 
     async fn sweep_proposals(&self, bounds: &SweepBounds, limit: u32) -> Result<Swept> {
         self.measure("sweep_proposals", self.inner.sweep_proposals(bounds, limit)).await
+    }
+}
+
+#[async_trait]
+impl<R: Registry> SandboxStore for Observed<R> {
+    async fn put_directive(&self, directive: &Directive) -> Result<bool> {
+        self.measure("put_directive", self.inner.put_directive(directive)).await
+    }
+
+    async fn directive(&self, request: &TaskRef) -> Result<Option<Directive>> {
+        self.measure("directive", self.inner.directive(request)).await
+    }
+
+    async fn claim_forced(&self, claim: &NewClaim, directive: &Directive, replacing: bool) -> Result<Forced> {
+        self.measure("claim_forced", self.inner.claim_forced(claim, directive, replacing)).await
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     vault::{Tally, Vault, entry_place, place},
 };
 
+mod directives;
 mod proposals;
 
 type Result<T> = std::result::Result<T, RegistryError>;
@@ -27,15 +28,31 @@ pub(crate) async fn batch<S: Store>(
     if active.is_none() && !dry_run {
         return Err(RegistryError::NoKeys);
     }
-    if let Some(after) = after.and_then(proposals::cursor) {
-        return proposals::batch(store, vault, active.as_deref(), after.as_ref(), limit, dry_run).await;
+    let active = active.as_deref();
+    let mut done = match after.and_then(proposals::cursor) {
+        Some(after) => proposals::batch(store, vault, active, after.as_ref(), limit, dry_run).await?,
+        None => tasks(store, vault, active, after, limit, dry_run).await?,
+    };
+    if done.next.is_none() {
+        directives::all(store, vault, active, dry_run, &mut done).await?;
     }
+    Ok(done)
+}
+
+async fn tasks<S: Store>(
+    store: &S,
+    vault: &Vault,
+    active: Option<&str>,
+    after: Option<&str>,
+    limit: u32,
+    dry_run: bool,
+) -> Result<Resealed> {
     let rows = store.rows(requests::walk(after, limit)).await?;
     let mut done = Resealed::default();
     let mut tally = Tally::default();
     for row in &rows {
         let task = row.task_ref();
-        match one(store, vault, &task.task_id, active.as_deref(), dry_run, &mut tally).await {
+        match one(store, vault, &task.task_id, active, dry_run, &mut tally).await {
             Ok(resealed) => done.resealed += u64::from(resealed),
             Err(error @ RegistryError::Sealed { .. }) if !error.is_transient() => {
                 tracing::warn!(%error, "a task is left as it is");

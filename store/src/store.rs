@@ -4,6 +4,7 @@ use crate::{
     Backend, RegistryError,
     sql::{
         Dialect, HistoryRow, OpenRow, Row, Statement,
+        directives::DirectiveRow,
         proposals::{EntryRow, ProposalRow},
         webhooks::{AttemptRow, WebhookRow},
     },
@@ -40,6 +41,9 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Reads proposals outside any transaction.
     async fn proposals(&self, statement: Statement) -> Result<Vec<ProposalRow>>;
 
+    /// Reads directives outside any transaction.
+    async fn directives(&self, statement: Statement) -> Result<Vec<DirectiveRow>>;
+
     /// The newest migration that was applied.
     async fn schema_version(&self) -> Result<i64>;
 
@@ -62,6 +66,8 @@ pub(crate) trait Transaction: Send {
     async fn proposals(&mut self, statement: Statement) -> Result<Vec<ProposalRow>>;
 
     async fn proposal_history(&mut self, statement: Statement) -> Result<Vec<EntryRow>>;
+
+    async fn directives(&mut self, statement: Statement) -> Result<Vec<DirectiveRow>>;
 
     async fn number(&mut self, statement: Statement) -> Result<i64>;
 

@@ -5,7 +5,7 @@ use crate::{
     lab::{Calls, Fault, handlers},
 };
 use anyhow::Result;
-use handoff_activities::seller::Handlers;
+use handoff_activities::{ActivityTimeouts, seller::Handlers};
 use handoff_client::{
     Answer, CallError, Caller, Config, Handoff, HousekeepingSettings, TemporalConfig, codec::KeySource, temporal,
 };
@@ -170,6 +170,7 @@ impl World {
             shutdown_grace: Duration::from_secs(2),
             housekeeping,
             webhooks: config.webhooks.clone(),
+            timeouts: ActivityTimeouts { sandbox_review: config.sandbox_review_delay, ..Default::default() },
             ..WorkerSettings::default()
         }
     }

@@ -65,6 +65,20 @@ impl<S: Send + Sync + 'static> Seller<S> {
         self
     }
 
+    /// Registers a scenario of the compliance controller's, such as `seed_product` or `force_media_buy_status`: an async function
+    /// `(Context<S>, Params) -> Result<Fields, AdcpError>`. It gets the scenario's `params`, works on the account in `Context`,
+    /// which is always a sandbox, and answers with the fields of the controller's success, such as
+    /// `{"previous_state": …, "current_state": …}`, or `()`. An error's code is the controller's: `NOT_FOUND`,
+    /// `INVALID_TRANSITION` (with `current_state` in its details, if there is one), `INVALID_STATE`, `INVALID_PARAMS` or
+    /// `FORBIDDEN`. Scenarios may be sent again, and come to the same.
+    ///
+    /// The controller is there only with `HANDOFF_COMPLIANCE_TESTING`, and never in production.
+    #[must_use]
+    pub fn scenario<Marker: ?Sized>(mut self, name: &str, handler: impl IntoToolHandler<S, Marker>) -> Self {
+        self.handlers.scenario(name, handler);
+        self
+    }
+
     /// Says what the seller can do beyond what its wiring says: the response of `get_adcp_capabilities`, as far as the seller
     /// knows it. What the wiring says wins.
     #[must_use]

@@ -136,7 +136,7 @@ impl Activities {
             Prepared::Complete(result) => self.check_text(verb, result, &input.correlation_id),
             _ => Ok(()),
         };
-        match checked.and_then(|()| self.with_options(verb, prepared, may_be_async)) {
+        match checked.and_then(|()| self.with_options(verb, prepared, may_be_async, input)) {
             Ok(prepared) => prepared.into_message(),
             Err(error) => {
                 tracing::error!(verb, code = error.code, correlation_id = %input.correlation_id, "a decision can't be carried out");
@@ -170,7 +170,13 @@ impl Activities {
     }
 
     // Checks a hand-off against the wiring, and gives it the options that its handler was registered with.
-    fn with_options(&self, verb: &str, prepared: Prepared, may_be_async: bool) -> Result<Prepared, AdcpError> {
+    fn with_options(
+        &self,
+        verb: &str,
+        prepared: Prepared,
+        may_be_async: bool,
+        input: &TaskInput,
+    ) -> Result<Prepared, AdcpError> {
         let missing = |handler: &str| {
             tracing::error!(verb, handler, "name it in hands_off_to, and register it");
             AdcpError::terminal(errors::HANDLER_MISSING, "The seller is not set up for this request.")
@@ -198,6 +204,11 @@ impl Activities {
                 let enqueue = enqueue.ok_or_else(|| missing(&handoff.handler))?;
                 handoff.enqueue_retry_policy = Some(enqueue.retry);
                 handoff.enqueue_attempt_timeout = Some(to_proto_duration(enqueue.attempt_timeout));
+                handoff.sandbox_approval = handoff.sandbox_approval.filter(|_| input.sandbox);
+                if let Some(approval) = &mut handoff.sandbox_approval {
+                    self.check_text(verb, &approval.result_json, &input.correlation_id)?;
+                    approval.after = Some(to_proto_duration(self.timeouts.sandbox_review));
+                }
                 Ok(Prepared::Workflow(handoff))
             }
         }

@@ -46,6 +46,25 @@ impl Activities {
         self.check_result(&name, &answer, &input.correlation_id)?;
         Ok(answer)
     }
+
+    /// Has a scenario of the compliance controller's staged: its handler gets the request's `params`, and answers with the fields
+    /// of the controller's success. `None`: the seller has none of this name. A panic is a transient error with the input's
+    /// correlation id.
+    pub async fn stage(&self, input: &TaskInput, scenario: &str, params: Value) -> Option<Result<Value, AdcpError>> {
+        let staging = self.handlers.scenario(scenario)?;
+        let request = Arc::new(RequestContext::new(input, 1));
+        let staged = guard::catch(scenario, input, staging(request, params)).await;
+        Some(match staged {
+            Ok(Ok(Value::Null)) => Ok(Value::Object(Default::default())),
+            Ok(Ok(mut fields)) if fields.is_object() => {
+                strip_write_only(&mut fields);
+                Ok(fields)
+            }
+            Ok(Ok(_)) => Err(errors::result_invalid("expected a JSON object")),
+            Ok(Err(error)) => Err(error.without_write_only()),
+            Err(_) => Err(errors::handler_failed(&input.correlation_id)),
+        })
+    }
 }
 
 // The proposals that the request names can't be read.

@@ -44,11 +44,18 @@ pub struct ActivityTimeouts {
     pub decide: Duration,
     /// After this long without a sign of life from its worker an attempt to decide is given up.
     pub heartbeat: Duration,
+    /// How long a review in a sandbox account waits before it approves itself, where the seller says with what.
+    pub sandbox_review: Duration,
 }
 
 impl Default for ActivityTimeouts {
     fn default() -> Self {
-        Self { quick: Duration::from_secs(2), decide: Duration::from_secs(3600), heartbeat: Duration::from_secs(10) }
+        Self {
+            quick: Duration::from_secs(2),
+            decide: Duration::from_secs(3600),
+            heartbeat: Duration::from_secs(10),
+            sandbox_review: Duration::from_secs(2),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use handoff_proto::{
     convert::to_proto_duration,
     errors,
     limits::{MAX_HANDLER_INPUT_BYTES, MAX_RESULT_BYTES},
-    v1::{self, decision::Kind},
+    v1::{self, decision::Kind, handoff_to_workflow::SandboxApproval},
     wire::{AdcpError, strip_write_only},
 };
 use serde::Serialize;
@@ -27,6 +27,7 @@ enum Arm {
         deadline: Option<Duration>,
         reminders: Vec<Duration>,
         escalate_after: Option<Duration>,
+        sandbox_approval: Option<Body>,
     },
 }
 
@@ -52,6 +53,7 @@ impl Decision {
             deadline: None,
             reminders: Vec::new(),
             escalate_after: None,
+            sandbox_approval: None,
         })
     }
 
@@ -82,19 +84,32 @@ impl Decision {
         self
     }
 
+    /// For a request in a sandbox account: what the decision is when nobody has decided for a while
+    /// (`HANDOFF_SANDBOX_REVIEW_DELAY`), so that a buyer can test against a seller whose reviewers don't look there. To any other
+    /// request it means nothing. Only for the workflow arm.
+    #[must_use]
+    pub fn sandbox_approval(mut self, result: impl Serialize) -> Self {
+        if let Arm::Workflow { sandbox_approval, .. } = &mut self.0 {
+            *sandbox_approval = Some(to_json(result));
+        }
+        self
+    }
+
     pub(crate) fn prepare(self) -> Result<Prepared, AdcpError> {
         Ok(match self.0 {
             Arm::Complete(result) => Prepared::Complete(result_json(result)?),
             Arm::Task { handler, input } => {
                 Prepared::Task(v1::HandoffToTask { handler, input_json: input_json(input)?, ..Default::default() })
             }
-            Arm::Workflow { handler, input, deadline, reminders, escalate_after } => {
+            Arm::Workflow { handler, input, deadline, reminders, escalate_after, sandbox_approval } => {
+                let approval = sandbox_approval.map(result_json).transpose()?;
                 Prepared::Workflow(v1::HandoffToWorkflow {
                     handler,
                     input_json: input_json(input)?,
                     deadline: deadline.map(to_proto_duration),
                     reminders: reminders.into_iter().map(to_proto_duration).collect(),
                     escalate_after: escalate_after.map(to_proto_duration),
+                    sandbox_approval: approval.map(|result_json| SandboxApproval { result_json, after: None }),
                     ..Default::default()
                 })
             }

@@ -20,11 +20,12 @@ pub struct Handlers {
     tasks: BTreeMap<String, Task>,
     enqueues: BTreeMap<String, Enqueue>,
     tools: BTreeMap<String, Tool>,
+    scenarios: BTreeMap<String, Call<Result<Value, AdcpError>>>,
     capabilities: Value,
     pub(crate) dispatcher: Dispatcher,
 }
 
-type Call<T> = Arc<dyn Fn(Arc<RequestContext>, Value) -> BoxFuture<'static, T> + Send + Sync>;
+pub(crate) type Call<T> = Arc<dyn Fn(Arc<RequestContext>, Value) -> BoxFuture<'static, T> + Send + Sync>;
 type Hook<A, T> = Arc<dyn Fn(Subject, A) -> BoxFuture<'static, T> + Send + Sync>;
 type RunTask =
     Arc<dyn Fn(Arc<RequestContext>, Arc<Work>, Value) -> BoxFuture<'static, Result<Value, AdcpError>> + Send + Sync>;
@@ -80,6 +81,15 @@ impl Handlers {
     /// What the seller says about itself beyond what its wiring says; an object.
     pub fn capabilities(&self) -> &Value {
         &self.capabilities
+    }
+
+    /// The names of the scenarios that the seller stages for compliance tests.
+    pub fn scenarios(&self) -> impl Iterator<Item = &str> {
+        self.scenarios.keys().map(String::as_str)
+    }
+
+    pub(crate) fn scenario(&self, name: &str) -> Option<&Call<Result<Value, AdcpError>>> {
+        self.scenarios.get(name)
     }
 
     pub(crate) fn tool(&self, name: &str) -> Option<&Tool> {
@@ -139,6 +149,12 @@ pub enum WiringError {
     /// A tool was registered twice.
     #[error("the tool {0:?} is registered twice; keep one of them")]
     DuplicateTool(String),
+    /// A scenario that Handoff itself stages.
+    #[error("the scenario {0:?} is Handoff's own, so take it out")]
+    NotAScenario(String),
+    /// A scenario was registered twice.
+    #[error("the scenario {0:?} is registered twice; keep one of them")]
+    DuplicateScenario(String),
     /// The capabilities are no object.
     #[error("the capabilities must be a JSON object, as in get_adcp_capabilities' response")]
     Capabilities,
@@ -154,6 +170,7 @@ pub struct HandlersBuilder<S> {
     tasks: BTreeMap<String, Task>,
     enqueues: BTreeMap<String, Enqueue>,
     tools: BTreeMap<String, Tool>,
+    scenarios: BTreeMap<String, Call<Result<Value, AdcpError>>>,
     capabilities: Value,
     dispatcher: Dispatcher,
     mistakes: Vec<WiringError>,
@@ -168,6 +185,7 @@ impl<S: Send + Sync + 'static> HandlersBuilder<S> {
             tasks: BTreeMap::new(),
             enqueues: BTreeMap::new(),
             tools: BTreeMap::new(),
+            scenarios: BTreeMap::new(),
             capabilities: Value::Object(Default::default()),
             dispatcher: Dispatcher::default(),
             mistakes: Vec::new(),
@@ -267,6 +285,23 @@ impl<S: Send + Sync + 'static> HandlersBuilder<S> {
         }
     }
 
+    /// Registers what the compliance controller's scenario of this name does to a sandbox account.
+    pub fn scenario<Marker: ?Sized>(&mut self, name: &str, handler: impl IntoToolHandler<S, Marker>) {
+        let (handler, state) = (handler.into_registration().handler, self.state.clone());
+        let stage: Call<_> = Arc::new(move |request, params| {
+            let (handler, context) = (handler.clone(), Context::new(state.clone(), request));
+            Box::pin(async move { handler.answer(context, params).await })
+        });
+        if !is_name(name) {
+            self.mistakes.push(WiringError::InvalidHandlerName(name.to_owned()));
+        } else if OWN_SCENARIOS.contains(&name) {
+            self.mistakes.push(WiringError::NotAScenario(name.to_owned()));
+        }
+        if self.scenarios.insert(name.to_owned(), stage).is_some() {
+            self.mistakes.push(WiringError::DuplicateScenario(name.to_owned()));
+        }
+    }
+
     /// Says what the seller can do beyond what its wiring says, as in `get_adcp_capabilities`' response.
     pub fn capabilities(&mut self, capabilities: Value) {
         if !capabilities.is_object() {
@@ -300,6 +335,7 @@ impl<S: Send + Sync + 'static> HandlersBuilder<S> {
             tasks: self.tasks,
             enqueues: self.enqueues,
             tools: self.tools,
+            scenarios: self.scenarios,
             capabilities: self.capabilities,
             dispatcher: self.dispatcher,
         })
@@ -322,8 +358,25 @@ impl<S: Send + Sync + 'static> HandlersBuilder<S> {
 }
 
 // Answered by Handoff itself, so that they can't lie.
-const RESERVED_TOOLS: [&str; 7] =
-    ["get_adcp_capabilities", "get_task_status", "list_tasks", "tasks_get", "tasks_list", "tasks/get", "tasks/list"];
+const RESERVED_TOOLS: [&str; 8] = [
+    "comply_test_controller",
+    "get_adcp_capabilities",
+    "get_task_status",
+    "list_tasks",
+    "tasks_get",
+    "tasks_list",
+    "tasks/get",
+    "tasks/list",
+];
+
+// What they force is the engine's: how a verb is answered, and how its task ends.
+const OWN_SCENARIOS: [&str; 5] = [
+    "list_scenarios",
+    "force_create_media_buy_arm",
+    "force_get_products_arm",
+    "force_get_signals_arm",
+    "force_task_completion",
+];
 
 fn is_name(name: &str) -> bool {
     let usable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
@@ -378,6 +431,7 @@ mod tests {
             seller.task("book", work);
             seller.enqueue("review", review);
             seller.tool("get_media_buys", plain);
+            seller.scenario("seed_product", plain);
             seller.capabilities(json!({"media_buy": {}}));
         });
         assert_eq!(found, []);
@@ -397,6 +451,10 @@ mod tests {
             seller.tool("list_tasks", plain);
             seller.tool("get_media_buys", plain);
             seller.tool("get_media_buys", plain);
+            seller.scenario("seed_product", plain);
+            seller.scenario("seed_product", plain);
+            seller.scenario("force_task_completion", plain);
+            seller.scenario("a b", plain);
             seller.capabilities(json!([]));
         });
         assert_eq!(
@@ -411,6 +469,9 @@ mod tests {
                 WiringError::InvalidHandlerName("tasks/get".into()),
                 WiringError::NotATool("list_tasks".into()),
                 WiringError::DuplicateTool("get_media_buys".into()),
+                WiringError::DuplicateScenario("seed_product".into()),
+                WiringError::NotAScenario("force_task_completion".into()),
+                WiringError::InvalidHandlerName("a b".into()),
                 WiringError::Capabilities,
                 WiringError::MissingHandler { verb: "get_products".into(), handler: "nobody".into() },
             ]

@@ -240,6 +240,8 @@ pub enum Decided {
         input: Value,
         /// How long the decision may take, if the handler said.
         deadline: Option<Duration>,
+        /// What the decision is in a sandbox when nobody decides, if the handler said.
+        sandbox_approval: Option<Value>,
     },
 }
 
@@ -254,6 +256,7 @@ impl Decided {
                 handler: handoff.handler,
                 input: value(&handoff.input_json)?,
                 deadline: handoff.deadline.as_ref().map(to_duration),
+                sandbox_approval: handoff.sandbox_approval.map(|approval| value(&approval.result_json)).transpose()?,
             },
         })
     }
@@ -332,10 +335,18 @@ mod tests {
     fn decisions_are_read_as_the_engine_reads_them() {
         let minute = Duration::from_secs(60);
         let review = Decision::handoff_to_workflow("review", 1).deadline(minute);
-        let decided = Decided::Workflow { handler: "review".into(), input: json!(1), deadline: Some(minute) };
+        let review = review.sandbox_approval(json!({"ok": true}));
+        let decided = Decided::Workflow {
+            handler: "review".into(),
+            input: json!(1),
+            deadline: Some(minute),
+            sandbox_approval: Some(json!({"ok": true})),
+        };
         assert_eq!(Decided::of(review).unwrap(), decided);
         let result = json!({"products": []});
         assert_eq!(Decided::of(Decision::complete(&result)).unwrap(), Decided::Complete { result });
         assert_eq!(Decided::of(Decision::complete(7)).unwrap_err().code, errors::RESULT_INVALID);
+        let approval = Decision::handoff_to_workflow("review", 1).sandbox_approval(7);
+        assert_eq!(Decided::of(approval).unwrap_err().code, errors::RESULT_INVALID);
     }
 }

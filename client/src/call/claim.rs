@@ -3,7 +3,7 @@
 use super::{CallError, request::Request};
 use crate::{Handoff, backoff::Backoff};
 use handoff_proto::{errors, v1::TaskRef, wire::AdcpError};
-use handoff_store::{Answer, Claim, Lease, NewClaim};
+use handoff_store::{Answer, Claim, Lease, NewClaim, RegistryError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -30,40 +30,52 @@ impl Handoff {
         lease: Option<&Lease>,
         deadline: Instant,
     ) -> Result<Claimed, CallError> {
-        let claim = NewClaim {
-            task: task.clone(),
-            protocol: request.protocol.to_owned(),
-            idempotency_key: request.idempotency_key.clone(),
-            request_hash: request.hash.clone(),
-            context_json: request.context().map(ToString::to_string),
-            webhook: request.webhook.clone(),
-            proposal: request.proposal.clone(),
-        };
+        let claim = new_claim(request, task);
         let limit = self.config().new_keys.as_ref().filter(|_| request.idempotency_key.is_some());
         if let Some(limit) = limit {
             limit.admit(task)?;
         }
-        let give_up = deadline.min(Instant::now() + LONGEST_RETRY);
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
-        // The same claim again means the same: its task id is its own.
-        let claimed = loop {
-            let claimed = match lease {
-                Some(lease) => self.registry().claim_directly(&claim, lease).await,
-                None => self.registry().claim(&claim).await,
-            };
-            match claimed {
-                Err(error) if error.is_transient() && Instant::now() < give_up => {
-                    tracing::debug!(%error, "claiming again");
-                    tokio::time::sleep(backoff.pause()).await;
-                }
-                claimed => break claimed.map_err(CallError::registry)?,
-            }
-        };
+        let claimed = patiently(deadline, || match lease {
+            Some(lease) => self.registry().claim_directly(&claim, lease),
+            None => self.registry().claim(&claim),
+        });
+        let claimed = claimed.await?;
         if let Some(limit) = limit.filter(|_| is_new(&claimed, &task.task_id)) {
             limit.count(task);
         }
         self.config().metrics.claimed(&request.tool, label(&claimed, &task.task_id));
         meaning(claimed, &task.task_id).map_err(CallError::from)
+    }
+}
+
+/// A request as it is claimed for this task.
+pub(super) fn new_claim(request: &Request<'_>, task: &TaskRef) -> NewClaim {
+    NewClaim {
+        task: task.clone(),
+        protocol: request.protocol.to_owned(),
+        idempotency_key: request.idempotency_key.clone(),
+        request_hash: request.hash.clone(),
+        context_json: request.context().map(ToString::to_string),
+        webhook: request.webhook.clone(),
+        proposal: request.proposal.clone(),
+    }
+}
+
+/// Claims, and again while the registry is away. The same claim again means the same: its task id is its own.
+pub(super) async fn patiently<T, F>(deadline: Instant, claim: impl Fn() -> F) -> Result<T, CallError>
+where
+    F: Future<Output = Result<T, RegistryError>>,
+{
+    let give_up = deadline.min(Instant::now() + LONGEST_RETRY);
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+    loop {
+        match claim().await {
+            Err(error) if error.is_transient() && Instant::now() < give_up => {
+                tracing::debug!(%error, "claiming again");
+                tokio::time::sleep(backoff.pause()).await;
+            }
+            claimed => return claimed.map_err(CallError::registry),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod answer;
 mod claim;
 mod direct;
+mod forced;
 mod new_keys;
 mod promote;
 mod proposals;
@@ -101,6 +102,9 @@ impl Handoff {
         mut input: TaskInput,
         deadline: Instant,
     ) -> Result<Answer, CallError> {
+        if let Some(answer) = self.forced(request, &input).await? {
+            return Ok(answer);
+        }
         let task = input.task.get_or_insert_default();
         match self.claim(request, task, None, deadline).await? {
             Claimed::Answered { task_id, answer } => {

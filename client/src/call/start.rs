@@ -2,6 +2,7 @@
 
 use crate::{Error, Handoff, error};
 use handoff_proto::{
+    TaskId,
     ids::OUTCOME_UPDATE_ID,
     v1::{TaskInput, outcome},
     workflows::{OutcomeUpdate, SCOPE_ATTRIBUTE, TASK_TYPE_ATTRIBUTE, VerbWorkflow},
@@ -43,7 +44,7 @@ impl Handoff {
             task.workflow_id(),
             WorkflowIdConflictPolicy::UseExisting,
         )
-        .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
+        .id_reuse_policy(reuse(input))
         .update_id(OUTCOME_UPDATE_ID.to_owned())
         .search_attributes(attributes)
         .rpc_options(rpc)
@@ -62,6 +63,16 @@ impl Handoff {
             }),
             Ok(Err(error)) => failed(error),
         }
+    }
+}
+
+// The ids that a sandbox forces are used again: the registry has replaced the ended task by then, and its run is closed.
+fn reuse(input: &TaskInput) -> WorkflowIdReusePolicy {
+    let task_id = input.task.as_ref().map_or("", |task| &task.task_id);
+    if input.sandbox && !TaskId::from(task_id).is_generated() {
+        WorkflowIdReusePolicy::AllowDuplicate
+    } else {
+        WorkflowIdReusePolicy::RejectDuplicate
     }
 }
 

@@ -28,7 +28,12 @@ async fn buys_are_for_the_owner_to_decide() {
     let request = TestRequest::new("create_media_buy");
     let packages = json!([{"product_id": "poster"}]);
     let decision = create_media_buy(request.context(()), json!({"packages": packages})).await.unwrap();
-    let asked = Decided::Workflow { handler: "ask_the_owner".into(), input: packages.clone(), deadline: None };
+    let asked = Decided::Workflow {
+        handler: "ask_the_owner".into(),
+        input: packages.clone(),
+        deadline: None,
+        sandbox_approval: None,
+    };
     assert_eq!(Decided::of(decision).unwrap(), asked);
     assert_eq!(ask_the_owner(request.context(()), packages).await.unwrap(), Acknowledgement::wilco());
 

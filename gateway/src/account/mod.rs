@@ -3,10 +3,12 @@
 mod configured;
 mod offered;
 mod reference;
+mod sandbox;
 mod scope;
 
 pub use configured::{AccountsFileError, ConfiguredAccounts};
 pub use reference::{AccountRef, Brand, NaturalKey};
+pub use sandbox::SandboxAccount;
 
 pub(crate) use offered::resolve_offered;
 pub(crate) use scope::{NOBODY, Resolved, is_derived, required_error, resolve, scope_of_poll};

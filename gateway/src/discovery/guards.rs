@@ -7,8 +7,9 @@ use serde_json::Value;
 /// Refuses what can't be kept: a webhook for an answer that never comes later, or a task of nobody's.
 pub(super) fn before(verb: &str, request: &Value, resolved: &Resolved) -> Result<(), AdcpError> {
     let has_webhook = request.get("push_notification_config").is_some_and(|config| !config.is_null());
-    let may_be_async = verbs::find(verb).is_some_and(|verb| verb.may_be_async(request));
-    if has_webhook && !may_be_async {
+    // A buyer of a release in which it is always answered at once may register one all the same: its client does so everywhere.
+    let allows_async = verbs::find(verb).is_some_and(|verb| verb.allows_async(request));
+    if has_webhook && !allows_async {
         return Err(AdcpError::correctable(
             "INVALID_REQUEST",
             "Wholesale discovery is answered at once, so that there is nothing to push.",
@@ -46,6 +47,7 @@ mod tests {
             ("get_signals", &signals, false, Some("push_notification_config")),
             ("get_products", &brief, false, Some("account")),
             ("get_products", &brief, true, None),
+            ("get_signals", &json!({"adcp_version": "3.0", "push_notification_config": push}), true, None),
             ("get_products", &json!({"buying_mode": "wholesale", "push_notification_config": null}), false, None),
         ] {
             let resolved = Resolved { caller: Caller::new("a", "p"), has_account };

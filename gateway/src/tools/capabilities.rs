@@ -1,7 +1,7 @@
 //! `get_adcp_capabilities`: what was registered, over what the seller says about itself.
 
 use super::Catalog;
-use crate::{door::Door, version};
+use crate::{compliance, door::Door, version};
 use handoff_activities::seller::Handlers;
 use handoff_client::Config;
 use handoff_proto::{tools, verbs};
@@ -31,10 +31,14 @@ pub(crate) fn compose(handlers: &Handlers, catalog: &Catalog, config: &Config) -
     body.insert("status".into(), "completed".into());
     let mut adcp = object(body.get("adcp"));
     adcp.insert("major_versions".into(), json!(version::MAJORS));
-    adcp.insert("supported_versions".into(), json!(version::SUPPORTED));
+    adcp.insert("supported_versions".into(), json!(version::supported()));
     adcp.insert("idempotency".into(), json!({"supported": true, "replay_ttl_seconds": replay_ttl}));
     body.insert("adcp".into(), Value::Object(adcp));
     body.insert("supported_protocols".into(), json!(protocols));
+    body.shift_remove("compliance_testing");
+    if config.compliance_testing {
+        body.insert("compliance_testing".into(), json!({"scenarios": compliance::scenarios(handlers)}));
+    }
     Value::Object(body)
 }
 

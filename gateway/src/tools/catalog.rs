@@ -1,6 +1,6 @@
 //! Which tools there are: what the seller registered, and what Handoff answers itself.
 
-use crate::contract::Contract;
+use crate::{compliance::CONTROLLER, contract::Contract};
 use handoff_activities::seller::Handlers;
 use rmcp::model::Tool;
 use std::collections::BTreeMap;
@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     TaskList,
     /// What this seller can do.
     Capabilities,
+    /// What a compliance test wants of a sandbox account.
+    Controller,
 }
 
 // Clients in the field know the polls by three names. The first is the protocol's; only it is listed.
@@ -32,12 +34,15 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    pub(crate) fn new(handlers: &Handlers, contract: &Contract) -> Self {
+    pub(crate) fn new(handlers: &Handlers, contract: &Contract, compliance_testing: bool) -> Self {
         let mut kinds = BTreeMap::new();
         kinds.extend(handlers.verbs().map(|name| (name.to_owned(), Kind::Verb)));
         kinds.extend(handlers.tools().map(|name| (name.to_owned(), Kind::Plain)));
         for name in [CAPABILITIES, TASK_STATUS[0], TASK_LIST[0]] {
             kinds.insert(name.to_owned(), kind_of_own(name));
+        }
+        if compliance_testing {
+            kinds.insert(CONTROLLER.to_owned(), Kind::Controller);
         }
         let listed = kinds.keys().map(|name| {
             let (schema, description) = contract.tool(name);

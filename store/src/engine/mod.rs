@@ -3,6 +3,7 @@
 mod ledger;
 mod looking;
 mod proposals;
+mod sandbox;
 mod webhooks;
 
 use crate::{
@@ -202,16 +203,21 @@ impl<S: Store> Engine<S> {
         Ok(known.map(|known| rules::claim::known(&known, claim, step.now)))
     }
 
-    async fn claim_with(&self, claim: &NewClaim, lease: Option<&Lease>) -> Result<Claim> {
+    /// A claim with its key as it is stored, and the key itself.
+    fn storable_claim(&self, claim: &NewClaim) -> Result<(NewClaim, Option<String>)> {
         check::claim(claim)?;
         if !self.vault.seals() && claim.webhook.as_ref().is_some_and(|webhook| webhook.has_secret) {
             return Err(RegistryError::NoKeys);
         }
-        let key = claim.idempotency_key.as_deref();
-        let stored = key.map(|key| stored_key(&claim.task, key));
-        let claim = NewClaim { idempotency_key: stored, ..claim.clone() };
+        let key = claim.idempotency_key.clone();
+        let stored = key.as_ref().map(|key| stored_key(&claim.task, key));
+        Ok((NewClaim { idempotency_key: stored, ..claim.clone() }, key))
+    }
+
+    async fn claim_with(&self, claim: &NewClaim, lease: Option<&Lease>) -> Result<Claim> {
+        let (claim, key) = self.storable_claim(claim)?;
         for _ in 0..CLAIM_ATTEMPTS {
-            if let Some(claim) = self.try_claim(&claim, key, lease).await? {
+            if let Some(claim) = self.try_claim(&claim, key.as_deref(), lease).await? {
                 return Ok(claim);
             }
         }

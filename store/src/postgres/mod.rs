@@ -6,6 +6,7 @@ use crate::{
     Backend, RegistryError,
     sql::{
         Dialect, HistoryRow, OpenRow, Row, Statement,
+        directives::DirectiveRow,
         proposals::{EntryRow, ProposalRow},
         webhooks::{AttemptRow, WebhookRow},
     },
@@ -63,6 +64,11 @@ impl Store for Postgres {
         bind!(query, statement.binds).fetch_all(&self.pool).await.map_err(refused)
     }
 
+    async fn directives(&self, statement: Statement) -> Result<Vec<DirectiveRow>> {
+        let query = sqlx::query_as(AssertSqlSafe(statement.text));
+        bind!(query, statement.binds).fetch_all(&self.pool).await.map_err(refused)
+    }
+
     async fn schema_version(&self) -> Result<i64> {
         sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations")
             .fetch_one(&self.pool)
@@ -107,6 +113,11 @@ impl store::Transaction for Transaction {
     }
 
     async fn proposal_history(&mut self, statement: Statement) -> Result<Vec<EntryRow>> {
+        let query = sqlx::query_as(AssertSqlSafe(statement.text));
+        bind!(query, statement.binds).fetch_all(&mut *self.0).await.map_err(refused)
+    }
+
+    async fn directives(&mut self, statement: Statement) -> Result<Vec<DirectiveRow>> {
         let query = sqlx::query_as(AssertSqlSafe(statement.text));
         bind!(query, statement.binds).fetch_all(&mut *self.0).await.map_err(refused)
     }

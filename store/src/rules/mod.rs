@@ -15,6 +15,7 @@ pub(crate) mod maintain;
 pub(crate) mod proposals;
 pub(crate) mod purchase;
 mod request;
+pub(crate) mod sandbox;
 
 pub(crate) use request::{ClaimState, Request};
 

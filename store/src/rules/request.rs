@@ -244,8 +244,13 @@ impl Request {
         }
         self.status = Some(TaskStatus::Submitted);
         self.visible = true;
-        let body = wire::submitted_body(&self.task.task_id).to_string();
-        self.answer(TaskStatus::Submitted, body, step);
+        let mut body = wire::submitted_body(&self.task.task_id);
+        if let Some(Kind::HandoffToWorkflow(handoff)) = &self.journal
+            && let Some(message) = handoff.forced_message()
+        {
+            body["message"] = message.into();
+        }
+        self.answer(TaskStatus::Submitted, body.to_string(), step);
         step.log(self, "submitted");
     }
 

@@ -4,6 +4,7 @@
 //! statement runs is up to `sqlite` and `postgres`.
 
 pub(crate) mod cursor;
+pub(crate) mod directives;
 mod keys;
 pub(crate) mod list;
 pub(crate) mod proposals;

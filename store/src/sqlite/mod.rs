@@ -9,6 +9,7 @@ use crate::{
     Backend, RegistryError,
     sql::{
         Dialect, HistoryRow, OpenRow, Row, Statement,
+        directives::DirectiveRow,
         proposals::{EntryRow, ProposalRow},
         webhooks::{AttemptRow, WebhookRow},
     },
@@ -65,6 +66,11 @@ impl Store for Sqlite {
         bind!(query, statement.binds).fetch_all(&self.readers).await.map_err(refused)
     }
 
+    async fn directives(&self, statement: Statement) -> Result<Vec<DirectiveRow>> {
+        let query = sqlx::query_as(AssertSqlSafe(statement.text));
+        bind!(query, statement.binds).fetch_all(&self.readers).await.map_err(refused)
+    }
+
     async fn schema_version(&self) -> Result<i64> {
         sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations")
             .fetch_one(&self.readers)
@@ -110,6 +116,11 @@ impl store::Transaction for Transaction {
     }
 
     async fn proposal_history(&mut self, statement: Statement) -> Result<Vec<EntryRow>> {
+        let query = sqlx::query_as(AssertSqlSafe(statement.text));
+        bind!(query, statement.binds).fetch_all(&mut *self.0).await.map_err(refused)
+    }
+
+    async fn directives(&mut self, statement: Statement) -> Result<Vec<DirectiveRow>> {
         let query = sqlx::query_as(AssertSqlSafe(statement.text));
         bind!(query, statement.binds).fetch_all(&mut *self.0).await.map_err(refused)
     }

@@ -3,6 +3,7 @@
 //! A sealed value is stored as the text `$sealed$KEY$BASE64`; every other text is in clear, as written before there were
 //! keys. A clear text that looks like either marker is stored behind `$clear$`, so that nobody can write what can't be read.
 
+mod directives;
 mod proposals;
 mod rows;
 

@@ -22,6 +22,7 @@ mod offers;
 mod plain_ledger;
 mod proposals;
 mod purchases;
+mod sandbox;
 mod sealing;
 mod support;
 mod sweeping;
@@ -228,6 +229,18 @@ contract! {
         nothing_of_a_proposal_is_readable_with_keys,
         a_proposal_that_was_moved_does_not_open,
         proposals_are_resealed_after_the_tasks,
+    }
+    sandbox {
+        a_directive_is_used_up_by_the_next_new_request,
+        what_a_directive_answers_at_once_is_the_recorded_answer,
+        a_known_key_leaves_the_directive,
+        the_last_directive_is_the_one,
+        directives_of_scopes_principals_and_verbs_are_apart,
+        an_ended_task_is_replaced_and_nothing_of_it_is_left,
+        a_task_that_is_open_or_anothers_is_not_replaced,
+        concurrent_claims_use_a_directive_up_once,
+        directives_are_sealed_and_resealed,
+        what_no_database_can_store_of_a_directive_is_refused,
     }
     ledger_model {
         random_operations_follow_a_plain_ledger,

@@ -6,10 +6,10 @@ use handoff_proto::{
     wire::{Bought, ListTasksRequest, OfferedProposal},
 };
 use handoff_store::{
-    Candidate, Claim, ClaimView, DirectView, Health, KeptProposals, Lease, NewClaim, Notification, Observation,
-    OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalRecord, ProposalRef, ProposalStore,
-    ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled, SweepBounds, Swept, TaskPage, Viewer,
-    WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
+    Candidate, Claim, ClaimView, DirectView, Directive, Forced, Health, KeptProposals, Lease, NewClaim, Notification,
+    Observation, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalRecord, ProposalRef,
+    ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled, SandboxStore, SweepBounds, Swept,
+    TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
 };
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -310,5 +310,20 @@ impl ProposalStore for FaultyRegistry {
 
     async fn sweep_proposals(&self, bounds: &SweepBounds, limit: u32) -> Result<Swept> {
         self.around("sweep_proposals", self.inner.sweep_proposals(bounds, limit)).await
+    }
+}
+
+#[async_trait::async_trait]
+impl SandboxStore for FaultyRegistry {
+    async fn put_directive(&self, directive: &Directive) -> Result<bool> {
+        self.around("put_directive", self.inner.put_directive(directive)).await
+    }
+
+    async fn directive(&self, request: &TaskRef) -> Result<Option<Directive>> {
+        self.inner.directive(request).await
+    }
+
+    async fn claim_forced(&self, claim: &NewClaim, directive: &Directive, replacing: bool) -> Result<Forced> {
+        self.around("claim_forced", self.inner.claim_forced(claim, directive, replacing)).await
     }
 }

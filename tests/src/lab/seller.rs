@@ -9,6 +9,7 @@
 //! - `steps`; `fails`: attempts of `work` that fail, with `recovery`
 //! - `review`: wilco, roger, unable, error
 //! - `deadline_ms`, `remind_ms`, `escalate_ms`, `at_once`
+//! - `approval`: what a review in the sandbox approves itself with
 //! - `error_bytes`: of the details of every error
 //! - `result`: any value; or `result_json`, its text; or `result_bytes` times `filler`
 //!
@@ -132,6 +133,9 @@ async fn decide(context: Context<Calls>, request: Value) -> Result<Decision, Adc
             }
             for reminder in lab["remind_ms"].as_array().into_iter().flatten().filter_map(millis) {
                 decision = decision.remind_after(reminder);
+            }
+            if let Some(result) = lab.get("approval") {
+                decision = decision.sandbox_approval(result);
             }
             Ok(match millis(&lab["escalate_ms"]) {
                 Some(after) => decision.escalate_after(after),

@@ -22,6 +22,7 @@ mod parked;
 mod production;
 mod proposals;
 mod readme;
+mod sandbox;
 mod shutdown;
 mod signals;
 mod sync_deadline;

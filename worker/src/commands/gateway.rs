@@ -6,7 +6,7 @@ use handoff_activities::seller::Handlers;
 use handoff_client::{ApiKeys, Config, Environment, duration};
 use handoff_gateway::{
     AccountResolver, AnyAccount, ApiKeyAuthenticator, Authenticator, ConfiguredAccounts, Contract, Gateway,
-    GatewayParts, GatewaySettings, RateLimit,
+    GatewayParts, GatewaySettings, RateLimit, SandboxAccount,
 };
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
@@ -45,7 +45,8 @@ pub(crate) struct GatewayArgs {
     /// File with the hashed API keys of buyers' agents, one a line; `handoff api-key generate` makes them
     #[arg(long, env = "HANDOFF_API_KEYS_FILE", value_name = "FILE", global = true, help_heading = "Gateway")]
     api_keys_file: Option<PathBuf>,
-    /// TOML file with the seller's accounts; without one, in development, every account exists
+    /// TOML file with the seller's accounts; without one, in development, every account exists, or, where compliance tests may
+    /// control them, each agent's sandbox account alone
     #[arg(long, env = "HANDOFF_ACCOUNTS_FILE", value_name = "FILE", global = true, help_heading = "Gateway")]
     accounts_file: Option<PathBuf>,
     /// Requests a second of one agent on this process; 0 is any number
@@ -152,6 +153,7 @@ impl GatewayArgs {
                     "HANDOFF_ENV=production refuses that every agent may use every account: set HANDOFF_ACCOUNTS_FILE"
                 )
             }
+            (None, None) if config.compliance_testing => Arc::new(SandboxAccount),
             (None, None) => Arc::new(AnyAccount),
         })
     }

@@ -140,6 +140,7 @@ impl WorkerArgs {
         settings.timeouts.quick = self.quick_timeout.unwrap_or(settings.timeouts.quick);
         settings.timeouts.decide = self.decide_timeout.unwrap_or(settings.timeouts.decide);
         settings.timeouts.heartbeat = self.decide_heartbeat.unwrap_or(settings.timeouts.heartbeat);
+        settings.timeouts.sandbox_review = config.sandbox_review_delay;
         settings.deployment = self.deployment.zip(self.build_id).or(settings.deployment);
         let housekeeping = &mut settings.housekeeping;
         if let Some(OrOff(every)) = self.housekeeping_every {

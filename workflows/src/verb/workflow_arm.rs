@@ -110,6 +110,14 @@ impl Life<'_> {
             let condition = match alarm {
                 Alarm::Reminder(number) => Condition::ReviewReminder(ReviewReminder { number, deadline: ends_at }),
                 Alarm::Escalation => Condition::ReviewOverdue(ReviewOverdue { deadline: ends_at }),
+                Alarm::SandboxApproval(result_json) => {
+                    return Completion {
+                        outcome: Some(Outcome::ResultJson(result_json)),
+                        actor: "handoff".into(),
+                        reason: "sandbox".into(),
+                        ..Default::default()
+                    };
+                }
                 Alarm::Deadline => break,
             };
             // Scheduled by this call; the wait goes on without its result.
@@ -136,6 +144,7 @@ impl Life<'_> {
 enum Alarm {
     Reminder(u32),
     Escalation,
+    SandboxApproval(String),
     Deadline,
 }
 
@@ -144,6 +153,7 @@ impl Alarm {
         match self {
             Self::Reminder(number) => format!("reminder {number}"),
             Self::Escalation => "escalation".to_owned(),
+            Self::SandboxApproval(_) => "sandbox approval".to_owned(),
             Self::Deadline => "deadline".to_owned(),
         }
     }
@@ -160,7 +170,11 @@ fn schedule(handoff: &HandoffToWorkflow, deadline: Duration) -> Vec<(Duration, A
         .map(|(at, number)| (at, Alarm::Reminder(number)))
         .collect();
     alarms.extend(handoff.escalate_after.as_ref().map(|after| (to_duration(after), Alarm::Escalation)));
-    alarms.retain(|(at, _)| !at.is_zero() && *at < deadline);
+    alarms.retain(|(at, _)| !at.is_zero());
+    if let Some(v1::handoff_to_workflow::SandboxApproval { result_json, after }) = &handoff.sandbox_approval {
+        alarms.push((after.as_ref().map(to_duration).unwrap_or_default(), Alarm::SandboxApproval(result_json.clone())));
+    }
+    alarms.retain(|(at, _)| *at < deadline);
     alarms.sort_by_key(|(at, _)| *at);
     alarms.push((deadline, Alarm::Deadline));
     alarms
@@ -188,13 +202,17 @@ mod tests {
         let handoff = HandoffToWorkflow {
             reminders: vec![seconds(30), seconds(10), seconds(0), seconds(500)],
             escalate_after: Some(seconds(20)),
+            sandbox_approval: Some(v1::handoff_to_workflow::SandboxApproval {
+                result_json: "{}".into(),
+                after: Some(seconds(25)),
+            }),
             ..Default::default()
         };
         let alarms: Vec<String> = schedule(&handoff, Duration::from_secs(60))
             .into_iter()
             .map(|(at, alarm)| format!("{} {}", at.as_secs(), alarm.summary()))
             .collect();
-        assert_eq!(alarms, ["10 reminder 1", "20 escalation", "30 reminder 2", "60 deadline"]);
+        assert_eq!(alarms, ["10 reminder 1", "20 escalation", "25 sandbox approval", "30 reminder 2", "60 deadline"]);
     }
 
     #[test]

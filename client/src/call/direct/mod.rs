@@ -92,6 +92,9 @@ impl Handoff {
         }
         let correlation_id = input.correlation_id.clone();
         let answering = async {
+            if let Some(answer) = self.forced(&request, &input).await? {
+                return Ok(answer);
+            }
             if request.idempotency_key.is_some() {
                 self.answer_keyed(&request, input, options, handler).await
             } else {

@@ -1,0 +1,253 @@
+//! Requests that the compliance controller decides: in a sandbox alone (docs/decisions/023).
+
+use super::{
+    Answer, CallError, RETRY_AFTER, answer,
+    claim::{new_claim, patiently},
+    request::Request,
+    trace_run,
+};
+use crate::{Error, Handoff, error::unavailable};
+use handoff_proto::{
+    v1::{TaskInput, TaskRef, decision::Kind},
+    wire::AdcpError,
+    workflows::VerbWorkflow,
+};
+use handoff_store::{Directive, Forced, NewClaim};
+use std::time::Duration;
+use temporalio_client::{RetryOptions, RpcOptions, WorkflowTerminateOptions, errors::WorkflowInteractionError};
+use tokio::time::Instant;
+
+const TERMINATE_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Handoff {
+    /// The answer that a waiting directive wants; `None`: the request is answered like any other.
+    pub(super) async fn forced(&self, request: &Request<'_>, input: &TaskInput) -> Result<Option<Answer>, CallError> {
+        if !input.sandbox || request.verb.is_none() {
+            return Ok(None);
+        }
+        let own = input.task.clone().unwrap_or_default();
+        let Some(directive) = self.registry().directive(&own).await.map_err(CallError::registry)? else {
+            return Ok(None);
+        };
+        let submits = matches!(directive.decision.kind, Some(Kind::HandoffToWorkflow(_)));
+        if submits && !request.may_be_async() {
+            return Ok(None);
+        }
+        if submits && self.temporal().is_err() {
+            return Err(unavailable("The seller can't take new work at the moment.", RETRY_AFTER).into());
+        }
+        let deadline = Instant::now() + request.sync_deadline + self.config().grace;
+        let task = TaskRef { task_id: directive.task.task_id.clone(), ..own };
+        // It buys nothing: what it is answered was not decided by who sells.
+        let claim = NewClaim { proposal: None, ..new_claim(request, &task) };
+        match self.claim_forced(&claim, &directive, deadline).await? {
+            Forced::Claimed { answer: Some(recorded) } => {
+                self.config().metrics.claimed(&request.tool, "new");
+                answer::recorded(request, &task.task_id, &recorded, false).map(Some)
+            }
+            Forced::Claimed { answer: None } => {
+                self.config().metrics.claimed(&request.tool, "new");
+                let mut input = TaskInput { task: Some(task), ..input.clone() };
+                trace_run(&mut input);
+                let answer = self.wait(request, input, false, deadline).await?;
+                Ok(Some(saying(answer, &directive)))
+            }
+            Forced::Passed => Ok(None),
+            Forced::Taken | Forced::Ended => Err(AdcpError::correctable(
+                "CONFLICT",
+                "The task_id that the compliance controller was given is in use.",
+            )
+            .suggestion("Give the compliance controller another task_id.")
+            .into()),
+        }
+    }
+
+    /// An ended task that has the id is replaced, once its run is closed.
+    async fn claim_forced(
+        &self,
+        claim: &NewClaim,
+        directive: &Directive,
+        deadline: Instant,
+    ) -> Result<Forced, CallError> {
+        if let Some(limit) = self.config().new_keys.as_ref().filter(|_| claim.idempotency_key.is_some()) {
+            limit.admit(&claim.task)?;
+        }
+        match patiently(deadline, || self.registry().claim_forced(claim, directive, false)).await? {
+            Forced::Ended => {
+                self.close_run(&claim.task).await?;
+                patiently(deadline, || self.registry().claim_forced(claim, directive, true)).await
+            }
+            forced => Ok(forced),
+        }
+    }
+
+    // The task has ended: what its run may still do is tell its webhook and handlers of what nobody can look up any more.
+    async fn close_run(&self, task: &TaskRef) -> Result<(), Error> {
+        let run = self.temporal()?.get_workflow_handle::<VerbWorkflow>(task.workflow_id());
+        let rpc = RpcOptions::builder().timeout(TERMINATE_TIMEOUT).retry_options(RetryOptions::default()).build();
+        let reason = "its task is replaced, in the sandbox".to_owned();
+        let options = WorkflowTerminateOptions::builder().reason(reason).rpc_options(rpc).build();
+        match run.terminate(options).await {
+            Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => Ok(()),
+            Err(error) => Err(Error::interaction("terminate the workflow", &error)),
+        }
+    }
+}
+
+/// The run says `submitted`, and knows of no message.
+fn saying(mut answer: Answer, directive: &Directive) -> Answer {
+    let message = match &directive.decision.kind {
+        Some(Kind::HandoffToWorkflow(handoff)) if answer.status == "submitted" => handoff.forced_message(),
+        _ => None,
+    };
+    if let (Some(message), Some(body)) = (message, answer.body.as_object_mut()) {
+        body.insert("message".into(), message.into());
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        Caller, Handoff,
+        call::{Answer, CallError, Direct, DirectContext},
+        sandbox::{ForcedArm, SandboxError},
+        testing::{FakeRegistry, Say, count, fake_handoff, told},
+    };
+    use handoff_proto::{v1::outcome, wire::AdcpError};
+    use handoff_store::{Answer as Recorded, Forced, RegistryError};
+    use serde_json::{Value, json};
+
+    const TERMINATE: &str = "TerminateWorkflowExecution";
+
+    fn forcing(forced: impl IntoIterator<Item = Result<Forced, RegistryError>>) -> FakeRegistry {
+        FakeRegistry { forced: std::sync::Mutex::new(forced.into_iter().collect()), ..FakeRegistry::default() }
+    }
+
+    fn buyer() -> Caller {
+        Caller::new("acct", "p").sandbox(true)
+    }
+
+    fn submitted() -> Say {
+        told(outcome::Kind::Submitted(Default::default()))
+    }
+
+    fn arm() -> ForcedArm {
+        ForcedArm::Submitted { task_id: "task_io".into(), message: Some("soon".into()) }
+    }
+
+    async fn call(handoff: &Handoff, caller: &Caller, verb: &str, request: &Value) -> Result<Answer, CallError> {
+        handoff.call(caller, verb, request.to_string().as_bytes()).await
+    }
+
+    async fn never(_: DirectContext) -> Result<Direct, AdcpError> {
+        panic!("the handler was called")
+    }
+
+    fn request() -> Value {
+        json!({"idempotency_key": "0123456789abcdef", "context": {"n": 1}})
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_request_gets_the_task_id_verbatim() {
+        let away = || Err(RegistryError::Unavailable("busy".into()));
+        let (handoff, registry, calls) =
+            fake_handoff(forcing([away(), Ok(Forced::Claimed { answer: None })]), |_, _| submitted()).await;
+        handoff.force_arm(&buyer(), "create_media_buy", arm()).await.unwrap();
+        let answer = call(&handoff, &buyer(), "create_media_buy", &request()).await.unwrap();
+        let expected = json!({"status": "submitted", "task_id": "task_io", "message": "soon", "context": {"n": 1}});
+        assert_eq!((answer.body, answer.replayed), (expected, false));
+        assert_eq!((registry.claimed.lock().unwrap().len(), registry.forcing.lock().unwrap().len()), (0, 2));
+        assert_eq!(count(&calls, TERMINATE), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_ended_task_is_replaced_once_its_run_is_closed() {
+        for (terminated, replaced) in [
+            (Say::Message(vec![]), true),
+            (Say::Error(tonic::Status::not_found("workflow execution already completed")), true),
+            (Say::Error(tonic::Status::permission_denied("no")), false),
+        ] {
+            let terminated = std::sync::Mutex::new(Some(terminated));
+            let says = move |name: &str, _| match name {
+                TERMINATE => terminated.lock().unwrap().take().unwrap(),
+                _ => submitted(),
+            };
+            let registry = forcing([Ok(Forced::Ended), Ok(Forced::Claimed { answer: None })]);
+            let (handoff, registry, _) = fake_handoff(registry, says).await;
+            handoff.force_arm(&buyer(), "create_media_buy", arm()).await.unwrap();
+            let answer = call(&handoff, &buyer(), "create_media_buy", &request()).await;
+            assert_eq!(answer.is_ok(), replaced, "{answer:?}");
+            let replacing: Vec<bool> =
+                registry.forcing.lock().unwrap().iter().map(|(_, replacing)| *replacing).collect();
+            assert_eq!(replacing, if replaced { vec![false, true] } else { vec![false] });
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_answered_at_once_needs_no_run() {
+        let body = json!({"status": "rejected", "reason": "no", "suggestions": ["more"]});
+        let recorded = Recorded { status: "completed".into(), body_json: body.to_string() };
+        let registry = forcing([Ok(Forced::Claimed { answer: Some(recorded) })]);
+        let (handoff, _, calls) = fake_handoff(registry, |_, _| Say::Nothing).await;
+        let arm = ForcedArm::rejected("no", Some(json!(["more"])));
+        handoff.force_arm(&buyer(), "get_products", arm).await.unwrap();
+        let request = json!({"buying_mode": "brief"}).to_string();
+        let answer = handoff.answer_directly(&buyer(), "get_products", request.as_bytes(), never).await.unwrap();
+        assert_eq!((answer.status.as_str(), answer.body), ("rejected", body));
+        assert_eq!(calls.lock().unwrap().len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_directive_is_not_for_is_answered_as_ever() {
+        // Live; a key that is known; and discovery that must not be asynchronous.
+        let live = Caller::new("acct", "p");
+        for (caller, verb, request, forced) in [
+            (&live, "create_media_buy", request(), 0),
+            (&buyer(), "create_media_buy", request(), 1),
+            (&buyer(), "get_products", json!({"buying_mode": "wholesale"}), 0),
+        ] {
+            let (handoff, registry, _) = fake_handoff(FakeRegistry::default(), |_, _| submitted()).await;
+            handoff.force_arm(&buyer(), verb, arm()).await.unwrap();
+            let text = request.to_string();
+            let answer = if verb == "get_products" {
+                let handler = |_| async { Ok(Direct::Complete(json!({"products": []}))) };
+                handoff.answer_directly(caller, verb, text.as_bytes(), handler).await.unwrap()
+            } else {
+                call(&handoff, caller, verb, &request).await.unwrap()
+            };
+            assert_ne!(answer.task_id, "task_io");
+            assert_eq!(registry.forcing.lock().unwrap().len(), forced, "{verb}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_id_in_use_is_a_conflict() {
+        let (handoff, registry, _) = fake_handoff(forcing([Ok(Forced::Taken)]), |_, _| submitted()).await;
+        handoff.force_arm(&buyer(), "create_media_buy", arm()).await.unwrap();
+        let error = call(&handoff, &buyer(), "create_media_buy", &request()).await.unwrap_err().to_adcp();
+        assert_eq!(error.code, "CONFLICT");
+        assert!(registry.claimed.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_directive_is_checked() {
+        let (handoff, registry, _) = fake_handoff(FakeRegistry::default(), |_, _| Say::Nothing).await;
+        let live = handoff.force_arm(&Caller::new("acct", "p"), "create_media_buy", arm()).await;
+        assert!(matches!(live, Err(SandboxError::Forbidden)));
+        let id = |task_id: String| ForcedArm::Submitted { task_id, message: None };
+        for (verb, arm) in [
+            ("get_media_buys", arm()),
+            ("create_media_buy", id(String::new())),
+            ("create_media_buy", id("ä".repeat(129))),
+            ("create_media_buy", id("a\nb".into())),
+            ("create_media_buy", id(handoff_proto::TaskId::generate().into())),
+            ("get_products", ForcedArm::Answer(json!([]))),
+        ] {
+            let refused = handoff.force_arm(&buyer(), verb, arm.clone()).await;
+            assert!(matches!(refused, Err(SandboxError::InvalidParams { .. })), "{arm:?}: {refused:?}");
+        }
+        assert!(registry.directive.lock().unwrap().is_none());
+        handoff.force_arm(&buyer(), "create_media_buy", id("ä".repeat(128))).await.unwrap();
+    }
+}

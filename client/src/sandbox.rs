@@ -1,0 +1,212 @@
+//! What the protocol's compliance controller asks of the engine, for a sandbox account: how the next request of a verb is
+//! answered, and how a waiting task ends (docs/decisions/023).
+
+use crate::{CallError, Caller, Error, Handoff, Resolved, Viewer};
+use handoff_proto::{
+    TaskId, errors, json,
+    limits::MAX_RESULT_BYTES,
+    v1::{
+        Completion, Decision, HandoffToWorkflow, Settlement, TaskRef, completion::Outcome, decision::Complete,
+        decision::Kind,
+    },
+    verbs,
+    wire::TaskStatus,
+};
+use handoff_store::Directive;
+use serde_json::{Map, Value};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+// AdCP's bound on the id that a controller may force, in characters.
+const MAX_TASK_ID: usize = 128;
+// A decision that was only recorded settles as soon as a worker takes it up.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(20);
+const SETTLE_PAUSE: Duration = Duration::from_millis(50);
+const ACTOR: &str = "compliance controller";
+
+/// How the next request of a verb is to be answered, in place of what the seller would decide.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ForcedArm {
+    /// `submitted`, with this task id; the task then waits for [`Handoff::complete_in_sandbox`], or for a reviewer.
+    Submitted {
+        /// What the buyer is told and polls, verbatim.
+        task_id: String,
+        /// Told beside it.
+        message: Option<String>,
+    },
+    /// This body, at once: an object, with its `status` where that is not `completed`.
+    Answer(Value),
+}
+
+impl ForcedArm {
+    /// A business decline: `status: rejected`.
+    pub fn rejected(reason: impl Into<String>, suggestions: Option<Value>) -> Self {
+        let mut body = Map::new();
+        body.insert("status".into(), "rejected".into());
+        body.insert("reason".into(), reason.into().into());
+        body.extend(suggestions.map(|suggestions| ("suggestions".into(), suggestions)));
+        Self::Answer(Value::Object(body))
+    }
+}
+
+/// A task's status before and after it was completed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SandboxCompletion {
+    /// `submitted` or `working`; `completed` if the same result had completed it before.
+    pub previous: String,
+    /// `completed`.
+    pub current: String,
+}
+
+/// Why the engine did not do what the controller asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// It is no sandbox account.
+    #[error("only a sandbox account can be controlled")]
+    Forbidden,
+    /// No such task for this account and agent.
+    #[error("there is no such task")]
+    NotFound,
+    /// The task has ended otherwise.
+    #[error("the task is {current}")]
+    InvalidTransition {
+        /// Its status.
+        current: String,
+    },
+    /// What is there does not allow it; nothing is told of whose it is.
+    #[error("{0}")]
+    InvalidState(String),
+    /// A parameter can't be used.
+    #[error("{field} {message}")]
+    InvalidParams {
+        /// Which: `task_id`, `result`, …
+        field: &'static str,
+        /// Why.
+        message: String,
+    },
+    /// What Handoff runs on did not answer: for INTERNAL_ERROR, and the log.
+    #[error(transparent)]
+    Failed(#[from] CallError),
+}
+
+impl From<Error> for SandboxError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Handoff {
+    /// Has the caller's next new request of this verb answered like this. One at a time: a second one takes the place of the
+    /// first. A request that is only said again, with the key of an earlier one, leaves it for the next.
+    pub async fn force_arm(&self, caller: &Caller, verb: &str, arm: ForcedArm) -> Result<(), SandboxError> {
+        check_caller(caller)?;
+        let directive = directive(caller, verb, arm)?;
+        if self.registry().put_directive(&directive).await.map_err(CallError::registry)? {
+            return Ok(());
+        }
+        Err(SandboxError::InvalidState("the task_id is in use".into()))
+    }
+
+    /// Ends a waiting task of the caller's with this result, as a reviewer would, webhook included, and waits until that is
+    /// recorded. Whether the result is one of its verb is for the caller to check before.
+    pub async fn complete_in_sandbox(
+        &self,
+        caller: &Caller,
+        task_id: &str,
+        result: &Value,
+    ) -> Result<SandboxCompletion, SandboxError> {
+        check_caller(caller)?;
+        let own = Viewer::Buyer { scope: caller.scope.clone(), principal: caller.principal.clone() };
+        let Some(task) = self.tasks().task(&own, task_id, false).await? else { return Err(SandboxError::NotFound) };
+        if task.status.parse().is_ok_and(|status: TaskStatus| status.is_terminal() && status != TaskStatus::Completed) {
+            return Err(SandboxError::InvalidTransition { current: task.status });
+        }
+        let text = checked("result", result)?;
+        let completion = Completion {
+            outcome: Some(Outcome::ResultJson(text)),
+            // The same one each time that it is sent.
+            decision_id: uuid::Uuid::now_v7().to_string(),
+            actor: ACTOR.to_owned(),
+            reason: "force_task_completion".to_owned(),
+        };
+        let reviewer = Viewer::Reviewer { scopes: vec![caller.scope.clone()] };
+        let give_up = Instant::now() + SETTLE_PATIENCE;
+        loop {
+            match self.resolve(&reviewer, task_id, completion.clone()).await? {
+                Resolved::Accepted { recorded } | Resolved::Duplicate { recorded } => {
+                    return Ok(ended(task.status, recorded));
+                }
+                Resolved::Conflict { recorded } => {
+                    return Err(SandboxError::InvalidTransition { current: recorded.status });
+                }
+                Resolved::Invalid { message } => return Err(SandboxError::InvalidParams { field: "result", message }),
+                Resolved::NotFound => return Err(SandboxError::NotFound),
+                Resolved::Recorded { .. } if Instant::now() >= give_up => {
+                    return Err(Error::RunGone { task_id: task_id.to_owned() }.into());
+                }
+                Resolved::Recorded { .. } => sleep(SETTLE_PAUSE).await,
+            }
+        }
+    }
+}
+
+fn check_caller(caller: &Caller) -> Result<(), SandboxError> {
+    caller.check().map_err(CallError::from)?;
+    if caller.sandbox { Ok(()) } else { Err(SandboxError::Forbidden) }
+}
+
+fn directive(caller: &Caller, verb: &str, arm: ForcedArm) -> Result<Directive, SandboxError> {
+    let Some(verb) = verbs::find(verb) else {
+        return Err(invalid("scenario", format!("{verb:?} is not a verb that may be answered asynchronously")));
+    };
+    let (task_id, kind) = match arm {
+        ForcedArm::Submitted { task_id, message } => {
+            check_task_id(&task_id)?;
+            (task_id, Kind::HandoffToWorkflow(HandoffToWorkflow::forced(message.as_deref())))
+        }
+        ForcedArm::Answer(body) => {
+            let result_json = checked("result", &body)?;
+            (TaskId::generate().into(), Kind::Complete(Complete { result_json }))
+        }
+    };
+    let task = TaskRef {
+        task_id,
+        scope: caller.scope.clone(),
+        principal: caller.principal.clone(),
+        verb: verb.name.to_owned(),
+    };
+    Ok(Directive { task, decision: Decision { kind: Some(kind) }, id: uuid::Uuid::now_v7().simple().to_string() })
+}
+
+// What the engine makes itself is never forced: that a run's id is used again is told by the form of its task's id.
+fn check_task_id(task_id: &str) -> Result<(), SandboxError> {
+    if task_id.is_empty() || task_id.chars().count() > MAX_TASK_ID || task_id.chars().any(char::is_control) {
+        let message = format!("must be 1 to {MAX_TASK_ID} characters, without control characters");
+        return Err(invalid("task_id", message));
+    }
+    if TaskId::from(task_id).is_generated() {
+        return Err(invalid("task_id", "has the form of the ids that the seller makes itself; choose another"));
+    }
+    Ok(())
+}
+
+/// An object that can be recorded as a result, as text.
+fn checked(field: &'static str, result: &Value) -> Result<String, SandboxError> {
+    let text = result.to_string();
+    if !result.is_object() {
+        return Err(invalid(field, "must be a JSON object"));
+    }
+    if text.len() > MAX_RESULT_BYTES {
+        return Err(invalid(field, errors::result_too_large(text.len(), MAX_RESULT_BYTES).message));
+    }
+    json::canonical(result).map_err(|error| invalid(field, error.to_string()))?;
+    Ok(text)
+}
+
+fn invalid(field: &'static str, message: impl Into<String>) -> SandboxError {
+    SandboxError::InvalidParams { field, message: message.into() }
+}
+
+fn ended(previous: String, recorded: Settlement) -> SandboxCompletion {
+    SandboxCompletion { previous, current: recorded.status }
+}
