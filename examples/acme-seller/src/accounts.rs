@@ -33,7 +33,6 @@ pub struct SyncAccounts {
 
 /// An account that is asked for, or one that is there already.
 #[derive(Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "the protocol's names")]
 pub struct WantedAccount {
     #[serde(default)]
     pub account: Option<Value>,
@@ -87,7 +86,8 @@ pub async fn sync_accounts(acme: &Acme, origin: &Origin, request: &SyncAccounts)
             Ok(account) => open(acme, origin, account, request.dry_run).await?,
             Err(error) => {
                 let mut failed = json!({"action": "failed", "status": "rejected", "errors": [error.to_json()]});
-                for (field, value) in [("brand", &wanted.brand), ("operator", &wanted.operator.clone().map(Into::into))] {
+                for (field, value) in [("brand", &wanted.brand), ("operator", &wanted.operator.clone().map(Into::into))]
+                {
                     if let Some(value) = value {
                         failed[field] = value.clone();
                     }

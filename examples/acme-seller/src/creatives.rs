@@ -1,8 +1,9 @@
 //! Creatives: a few are taken at once, many or sensitive ones are reviewed in one batch.
 
 use crate::{
-    Acme, Desk, Origin, Plan, Ticket, library, media_buy,
+    Acme, Desk, Origin, Plan, Ticket, library,
     library::Filed,
+    media_buy,
     order_book::{Key, Ledger},
     plan,
     sandbox::Ext,
@@ -30,7 +31,6 @@ pub struct SyncCreatives {
 
 /// A creative.
 #[derive(Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "the protocol's names")]
 pub struct Creative {
     pub creative_id: String,
     pub name: String,
@@ -44,7 +44,6 @@ pub struct Creative {
 
 /// A creative that a package is given.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[expect(missing_docs, reason = "the protocol's names")]
 pub struct Assignment {
     pub creative_id: String,
     pub package_id: String,
@@ -80,20 +79,22 @@ pub async fn sync_creatives(acme: &Acme, origin: &Origin, request: SyncCreatives
         let status = library::status(acme, origin, &filed.creative_id).await?;
         results.push(json!({"creative_id": filed.creative_id, "action": filed.action, "status": status}));
     }
-    media_buy::assign(acme, origin, &request.assignments).await?;
+    let assigned = media_buy::assign(acme, origin, &request.assignments).await?;
     for assignment in &request.assignments {
-        let assigned = |result: &&mut Value| result["creative_id"] == assignment.creative_id.as_str();
-        let result = match results.iter_mut().find(assigned) {
-            Some(result) => result,
-            // An assignment may be all that is asked for.
-            None => {
-                results.push(json!({"creative_id": assignment.creative_id, "action": "unchanged"}));
-                results.last_mut().expect("just pushed")
-            }
-        };
-        match &mut result["assigned_to"] {
-            Value::Array(packages) => packages.push(json!(assignment.package_id)),
-            packages => *packages = json!([assignment.package_id]),
+        let (creative_id, package_id) = (&assignment.creative_id, &assignment.package_id);
+        let at = results.iter().position(|result| result["creative_id"] == creative_id.as_str());
+        // An assignment may be all that is asked for.
+        let at = at.unwrap_or_else(|| {
+            results.push(json!({"creative_id": creative_id, "action": "unchanged"}));
+            results.len() - 1
+        });
+        let result = &mut results[at];
+        if !assigned.contains(&assignment) {
+            result["assignment_errors"][package_id] = json!("There is no such package that still runs.");
+        } else if let Some(packages) = result.get_mut("assigned_to").and_then(Value::as_array_mut) {
+            packages.push(json!(package_id));
+        } else {
+            result["assigned_to"] = json!([package_id]);
         }
     }
     Ok(Plan::Complete(origin.result(json!({"creatives": results}))))

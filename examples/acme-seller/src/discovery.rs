@@ -96,12 +96,7 @@ pub fn get_products<'a>(
 }
 
 /// In the sandbox, a brief finds what tests put there too, and a plan whose name they know.
-pub async fn in_sandbox(
-    acme: &Acme,
-    origin: &Origin,
-    request: &GetProducts,
-    plan: Plan,
-) -> Result<Plan, AdcpError> {
+pub async fn in_sandbox(acme: &Acme, origin: &Origin, request: &GetProducts, plan: Plan) -> Result<Plan, AdcpError> {
     let (Some(agent), Plan::Complete(mut result)) = (seeds::agent(origin), plan.clone()) else { return Ok(plan) };
     if request.buying_mode == BuyingMode::Brief {
         let seeded = seeds::products(acme, agent).await?;
@@ -151,10 +146,12 @@ impl Filters {
     }
 
     fn fit_wire(&self, product: &Value) -> bool {
-        let delivery = |delivery| serde_json::from_value::<Delivery>(product["delivery_type"].clone()).ok() == Some(delivery);
+        let delivery =
+            |delivery| serde_json::from_value::<Delivery>(product["delivery_type"].clone()).ok() == Some(delivery);
         let channels = product["channels"].as_array().map(Vec::as_slice).unwrap_or_default();
         self.delivery_type.is_none_or(delivery)
-            && (self.channels.is_empty() || channels.iter().any(|channel| self.channels.iter().any(|one| channel == one)))
+            && (self.channels.is_empty()
+                || channels.iter().any(|channel| self.channels.iter().any(|one| channel == one)))
     }
 }
 

@@ -65,7 +65,7 @@ pub use review::{Desk, Ticket};
 pub use signals::{ActivateSignal, GetSignals, activate_signal, get_signals};
 pub use studio::{BuildCreative, PreviewCreative, build_creative, preview_creative};
 
-use handoff::prelude::*;
+use handoff::{prelude::*, seller::tool};
 use std::{process::ExitCode, time::Duration};
 
 /// What every handler of Acme's works with.
@@ -93,7 +93,10 @@ pub fn seller() -> Seller<Acme> {
 pub fn seller_with(options: Options) -> Seller<Acme> {
     let acme = Acme::new(options);
     let notices = NoticeBoard::new(acme.clone());
-    Seller::new("acme-seller", acme)
+    let seller = Seller::new("acme-seller", acme);
+    scenarios::ALL
+        .into_iter()
+        .fold(seller, |seller, scenario| seller.scenario(scenario, scenarios::Staged(scenario)))
         .verb(
             "create_media_buy",
             verb(media_buy::create_media_buy)

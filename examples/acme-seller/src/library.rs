@@ -56,7 +56,6 @@ pub struct ListCreatives {
 /// Which ones.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-#[expect(missing_docs, reason = "the protocol's names")]
 pub struct Filters {
     pub creative_ids: Option<Vec<String>>,
     pub statuses: Option<Vec<String>>,
@@ -186,9 +185,6 @@ impl Filters {
             && named(&self.format_kinds, "format_kind")
             && self.format_ids.as_ref().is_none_or(formats)
             && self.tags.iter().all(tagged)
-            && self
-                .name_contains
-                .as_ref()
-                .is_none_or(|part| text("name").to_lowercase().contains(&part.to_lowercase()))
+            && self.name_contains.as_ref().is_none_or(|part| text("name").to_lowercase().contains(&part.to_lowercase()))
     }
 }

@@ -69,10 +69,15 @@ impl Plan {
             Self::BackOffice(chore) => Decision::handoff_to_task("back_office", Chore { knobs, ..chore }),
             Self::Review(ticket) => {
                 let patience = knobs.patience(ticket.desk.patience());
+                // Who turns no knob waits for somebody to decide; nobody at Acme does for a test.
+                let approval = (knobs == Knobs::default()).then(|| ticket.approve_with.clone());
                 let mut decision = Decision::handoff_to_workflow(ticket.desk.handler(), Ticket { knobs, ..ticket })
                     .deadline(patience.deadline);
                 if let Some(after) = patience.remind_after {
                     decision = decision.remind_after(after);
+                }
+                if let Some(approval) = approval {
+                    decision = decision.sandbox_approval(approval);
                 }
                 decision.escalate_after(patience.escalate_after)
             }

@@ -163,7 +163,8 @@ mod tests {
     use super::*;
 
     fn drafted(products: &[&'static Product]) -> Value {
-        let origin = Origin { account: "acct".into(), principal: "agent".into(), token: "task_1".into(), sandbox: false };
+        let origin =
+            Origin { account: "acct".into(), principal: "agent".into(), token: "task_1".into(), sandbox: false };
         draft(&origin, "A brief", products).unwrap()
     }
 

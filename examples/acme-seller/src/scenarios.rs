@@ -1,6 +1,6 @@
 //! What the protocol's compliance controller does to Acme's sandbox: it puts things there, and lets them happen.
 //!
-//! Plain functions of a scenario's parameters; each answers with the fields of the controller's success.
+//! Each answers with the fields of the controller's success.
 
 use crate::{
     Acme, Origin, accounts, library,
@@ -8,11 +8,52 @@ use crate::{
     order_book::{Entered, Key, Ledger},
     seeds::{self, Kind, Seed},
 };
-use handoff::prelude::*;
+use async_trait::async_trait;
+use handoff::{prelude::*, seller::ToolHandler};
 use serde::{Deserialize, de::DeserializeOwned};
 
-/// `seed_product`.
-pub async fn seed_product(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
+/// The scenarios that Acme stages.
+pub const ALL: [&str; 10] = [
+    "seed_product",
+    "seed_pricing_option",
+    "seed_creative",
+    "seed_creative_format",
+    "seed_media_buy",
+    "force_media_buy_status",
+    "force_creative_status",
+    "force_account_status",
+    "simulate_delivery",
+    "simulate_budget_spend",
+];
+
+/// The handler of one of them.
+pub(crate) struct Staged(pub(crate) &'static str);
+
+#[async_trait]
+impl ToolHandler<Acme> for Staged {
+    async fn answer(&self, context: Context<Acme>, params: Value) -> Result<Value, AdcpError> {
+        stage(context.state(), &Origin::of(&context), self.0, params).await
+    }
+}
+
+/// Stages a scenario.
+pub async fn stage(acme: &Acme, origin: &Origin, scenario: &str, params: Value) -> Result<Value, AdcpError> {
+    match scenario {
+        "seed_product" => seed_product(acme, origin, params).await,
+        "seed_pricing_option" => seed_pricing_option(acme, origin, params).await,
+        "seed_creative" => seed_creative(acme, origin, params).await,
+        "seed_creative_format" => seed_creative_format(acme, origin, params).await,
+        "seed_media_buy" => seed_media_buy(acme, origin, params).await,
+        "force_media_buy_status" => force_media_buy_status(acme, origin, params).await,
+        "force_creative_status" => force_creative_status(acme, origin, params).await,
+        "force_account_status" => force_account_status(acme, origin, params).await,
+        "simulate_delivery" => simulate_delivery(acme, origin, params).await,
+        "simulate_budget_spend" => simulate_budget_spend(acme, origin, params).await,
+        _ => Err(AdcpError::correctable("UNKNOWN_SCENARIO", "Acme stages no such scenario.")),
+    }
+}
+
+async fn seed_product(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
     #[derive(Deserialize)]
     struct Params {
         product_id: String,
@@ -23,8 +64,8 @@ pub async fn seed_product(acme: &Acme, origin: &Origin, params: Value) -> Result
     plant(acme, origin, Kind::Product, Seed { id, product_id: None, fixture }).await
 }
 
-/// `seed_pricing_option`, of a product that is there.
-pub async fn seed_pricing_option(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
+// Of a product that is there.
+async fn seed_pricing_option(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
     #[derive(Deserialize)]
     struct Params {
         product_id: String,
@@ -40,8 +81,7 @@ pub async fn seed_pricing_option(acme: &Acme, origin: &Origin, params: Value) ->
     plant(acme, origin, Kind::PricingOption, Seed { id, product_id: Some(product_id), fixture }).await
 }
 
-/// `seed_creative`.
-pub async fn seed_creative(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
+async fn seed_creative(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
     #[derive(Deserialize)]
     struct Params {
         creative_id: String,
@@ -52,8 +92,7 @@ pub async fn seed_creative(acme: &Acme, origin: &Origin, params: Value) -> Resul
     plant(acme, origin, Kind::Creative, Seed { id, product_id: None, fixture }).await
 }
 
-/// `seed_creative_format`.
-pub async fn seed_creative_format(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
+async fn seed_creative_format(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
     #[derive(Deserialize)]
     struct Params {
         format_id: String,
@@ -64,8 +103,8 @@ pub async fn seed_creative_format(acme: &Acme, origin: &Origin, params: Value) -
     plant(acme, origin, Kind::CreativeFormat, Seed { id, product_id: None, fixture }).await
 }
 
-/// `seed_media_buy`. One that is there stays as it is, and gets the wanted status.
-pub async fn seed_media_buy(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
+// One that is there stays as it is, and gets the wanted status.
+async fn seed_media_buy(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
     #[derive(Deserialize)]
     struct Params {
         media_buy_id: String,
@@ -75,7 +114,9 @@ pub async fn seed_media_buy(acme: &Acme, origin: &Origin, params: Value) -> Resu
     let Params { media_buy_id, fixture } = read(params)?;
     let status = fixture["status"].as_str().unwrap_or("active").to_owned();
     if lifecycle::STEPS.iter().all(|(known, _)| *known != status) {
-        return Err(AdcpError::correctable("INVALID_PARAMS", "A media buy has no such status.").field("params.fixture.status"));
+        return Err(
+            AdcpError::correctable("INVALID_PARAMS", "A media buy has no such status.").field("params.fixture.status")
+        );
     }
     let packages = fixture.get("packages").cloned().map(serde_json::from_value).transpose();
     let media_buy = MediaBuy {
@@ -94,8 +135,7 @@ pub async fn seed_media_buy(acme: &Acme, origin: &Origin, params: Value) -> Resu
     Ok(json!({"message": "It is there."}))
 }
 
-/// `force_media_buy_status`.
-pub async fn force_media_buy_status(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
+async fn force_media_buy_status(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
     #[derive(Deserialize)]
     struct Params {
         media_buy_id: String,
@@ -109,8 +149,7 @@ pub async fn force_media_buy_status(acme: &Acme, origin: &Origin, params: Value)
     Ok(json!({"previous_state": before, "current_state": status}))
 }
 
-/// `force_creative_status`.
-pub async fn force_creative_status(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
+async fn force_creative_status(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
     #[derive(Deserialize)]
     struct Params {
         creative_id: String,
@@ -121,8 +160,7 @@ pub async fn force_creative_status(acme: &Acme, origin: &Origin, params: Value) 
     Ok(json!({"previous_state": before, "current_state": status}))
 }
 
-/// `force_account_status`.
-pub async fn force_account_status(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
+async fn force_account_status(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
     #[derive(Deserialize)]
     struct Params {
         account_id: String,
@@ -133,8 +171,7 @@ pub async fn force_account_status(acme: &Acme, origin: &Origin, params: Value) -
     Ok(json!({"previous_state": before, "current_state": status}))
 }
 
-/// `simulate_delivery`.
-pub async fn simulate_delivery(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
+async fn simulate_delivery(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
     #[derive(Deserialize)]
     struct Params {
         media_buy_id: String,
@@ -156,8 +193,8 @@ pub async fn simulate_delivery(acme: &Acme, origin: &Origin, params: Value) -> R
     Ok(json!({"simulated": more.to_wire(), "cumulative": cumulative.to_wire()}))
 }
 
-/// `simulate_budget_spend`, of a media buy: so much of its budget was spent.
-pub async fn simulate_budget_spend(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
+// Of a media buy: so much of its budget was spent.
+async fn simulate_budget_spend(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
     #[derive(Deserialize)]
     struct Params {
         #[serde(default)]
@@ -174,7 +211,8 @@ pub async fn simulate_budget_spend(acme: &Acme, origin: &Origin, params: Value) 
     let budget: f64 = budgets.map(media_buy::amount).sum();
     let spent = media_buy::delivered(acme, &origin.account, &id).await?.spend;
     let spend = (budget * spend_percentage / 100.0 - spent).max(0.0);
-    let cumulative = media_buy::deliver(acme, &origin.account, &id, Delivered { spend, ..Delivered::default() }).await?;
+    let cumulative =
+        media_buy::deliver(acme, &origin.account, &id, Delivered { spend, ..Delivered::default() }).await?;
     Ok(json!({
         "simulated": {
             "spend_percentage": spend_percentage,

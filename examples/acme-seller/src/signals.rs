@@ -64,7 +64,6 @@ pub struct GetSignals {
 
 /// What the signals must be.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[expect(missing_docs, reason = "the protocol's names")]
 pub struct SignalFilters {
     #[serde(default)]
     pub max_cpm: Option<f64>,

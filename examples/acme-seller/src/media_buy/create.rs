@@ -192,7 +192,8 @@ fn result(origin: &Origin, request: &CreateMediaBuy) -> Value {
         request.packages.iter().zip(1..).map(|(package, number)| package.at(origin, number)).collect();
     let status = if request.paused {
         "paused"
-    } else if request.packages.iter().zip(&packages).all(|(one, made)| !one.creatives.is_empty() || has_creatives(made)) {
+    } else if request.packages.iter().zip(&packages).all(|(one, made)| !one.creatives.is_empty() || has_creatives(made))
+    {
         "pending_start"
     } else {
         "pending_creatives"

@@ -1,13 +1,7 @@
 //! `get_media_buy_delivery`: what was delivered of media buys. In the sandbox, tests say what was.
 
 use super::{MediaBuy, Statuses, amount, find, money};
-use crate::{
-    Acme, Origin,
-    catalog::CURRENCY,
-    offers,
-    order_book::Ledger,
-    page::Page,
-};
+use crate::{Acme, Origin, catalog::CURRENCY, offers, order_book::Ledger, page::Page};
 use chrono::{SecondsFormat, TimeDelta, Utc};
 use handoff::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -110,12 +104,7 @@ pub async fn get_media_buy_delivery(
     }))
 }
 
-async fn report(
-    acme: &Acme,
-    origin: &Origin,
-    media_buy: &MediaBuy,
-    delivered: Delivered,
-) -> Result<Value, AdcpError> {
+async fn report(acme: &Acme, origin: &Origin, media_buy: &MediaBuy, delivered: Delivered) -> Result<Value, AdcpError> {
     let budget = |package: &super::Package| package.budget.as_ref().map(amount).unwrap_or_default();
     let all: f64 = media_buy.packages.iter().map(budget).sum();
     let mut by_package = Vec::new();

@@ -43,7 +43,10 @@ mod tests {
         assert_eq!(check(STEPS, "active", "completed"), Ok(()));
         assert_eq!(check(STEPS, "completed", "completed"), Ok(()));
         let error = check(STEPS, "completed", "active").unwrap_err();
-        assert_eq!((error.code.as_str(), error.details.unwrap()), ("INVALID_TRANSITION", json!({"current_state": "completed"})));
+        assert_eq!(
+            (error.code.as_str(), error.details.unwrap()),
+            ("INVALID_TRANSITION", json!({"current_state": "completed"}))
+        );
         assert_eq!(check(STEPS, "paused", "pending_start").unwrap_err().code, "INVALID_TRANSITION");
         assert_eq!(check(STEPS, "active", "finished").unwrap_err().code, "INVALID_PARAMS");
     }

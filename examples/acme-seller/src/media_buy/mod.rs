@@ -10,9 +10,9 @@ mod update;
 
 pub(crate) use assign::assign;
 pub use create::{CreateMediaBuy, create};
+pub(crate) use create::{PackageRequest, below_minimum};
 pub use delivery::{Delivered, GetMediaBuyDelivery, delivered, get_media_buy_delivery};
 pub(crate) use delivery::{deliver, get as get_delivery};
-pub(crate) use create::{PackageRequest, below_minimum};
 pub(crate) use ledger::unreadable;
 pub use ledger::{Change, MediaBuy, Package, enter, enter_change, find, undo};
 pub(crate) use show::get_media_buys;

@@ -60,7 +60,8 @@ pub(crate) async fn get_media_buys(context: Context<Acme>, request: GetMediaBuys
         }
     }
     found.sort_by(|a, b| a.media_buy_id.cmp(&b.media_buy_id));
-    let (page, pagination) = request.pagination.of(&found, |media_buy| &media_buy.media_buy_id)?;
+    let (page, mut pagination) = request.pagination.of(&found, |media_buy| &media_buy.media_buy_id)?;
+    pagination["total_count"] = json!(found.len());
     let media_buys: Vec<Value> = page.iter().map(to_wire).collect();
     Ok(json!({"status": "completed", "media_buys": media_buys, "pagination": pagination}))
 }

@@ -1,15 +1,10 @@
 //! How a media buy is changed.
 
 use super::{
-    Change, MediaBuy, Package, amount, create::check_budget, enter_change, find, ledger::has_creatives, lifecycle, money,
+    Change, MediaBuy, Package, amount, create::check_budget, enter_change, find, ledger::has_creatives, lifecycle,
+    money,
 };
-use crate::{
-    Acme, Desk, Origin, Plan, Ticket,
-    catalog::CURRENCY,
-    offers,
-    order_book::Entered,
-    sandbox::Ext,
-};
+use crate::{Acme, Desk, Origin, Plan, Ticket, catalog::CURRENCY, offers, order_book::Entered, sandbox::Ext};
 use handoff::prelude::*;
 use serde::Deserialize;
 use serde_json::Number;

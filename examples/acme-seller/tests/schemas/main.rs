@@ -1,5 +1,7 @@
 //! What Acme asks its buyers to send, and what it answers, against the protocol's own JSON schemas.
 
+mod sandbox;
+
 use acme_seller::{
     Acme, BookedLine, NoticeBoard, Options, Origin, Plan, Ticket, book_line, build_creative, confirm, get_products,
     get_signals, media_buy, order_book::Ledger, preview_creative, release, sync_audiences, sync_creatives,
@@ -107,13 +109,18 @@ fn acme() -> (Acme, TempDir) {
 }
 
 fn origin(token: &str) -> Origin {
-    Origin { account: "acct_pinnacle".into(), token: format!("task_{token}"), sandbox: false }
+    Origin {
+        account: "acct_pinnacle".into(),
+        principal: "agent".into(),
+        token: format!("task_{token}"),
+        sandbox: false,
+    }
 }
 
 fn task(token: &str, verb: &str) -> TaskSummary {
-    let Origin { account, token: task_id, sandbox } = origin(token);
+    let Origin { account, principal, token: task_id, sandbox } = origin(token);
     let workflow_id = format!("{account}/{task_id}");
-    TaskSummary { task_id, verb: verb.into(), account, principal: "agent".into(), workflow_id, sandbox }
+    TaskSummary { task_id, verb: verb.into(), account, principal, workflow_id, sandbox }
 }
 
 fn completed(plan: Plan) -> Value {
@@ -311,7 +318,7 @@ fn discovery_answers_in_every_mode() {
     assert_result("get_products", &unchanged);
     assert_eq!(unchanged["unchanged"], true);
     for (name, signals) in [("wholesale", 2), ("brief", 1)] {
-        let result = completed(get_signals(&origin, &request(&format!("get_signals.{name}"))));
+        let result = completed(get_signals(&origin, &request(&format!("get_signals.{name}"))).unwrap());
         assert_result("get_signals", &result);
         assert_eq!(result["signals"].as_array().unwrap().len(), signals, "{name}");
     }
