@@ -24,7 +24,6 @@ use handoff_proto::{
 };
 use request::Request;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
 
 /// The tool's name.
 pub(crate) const CONTROLLER: &str = "comply_test_controller";
@@ -36,8 +35,10 @@ type Fields = Map<String, Value>;
 /// The scenarios that there are: the seller's, and those that are the engine's.
 pub(crate) fn scenarios(handlers: &Handlers) -> Vec<&str> {
     let forced = forced::scenarios(|verb| handlers.verbs().any(|registered| registered == verb));
-    let all: BTreeSet<&str> = handlers.scenarios().chain(forced).collect();
-    all.into_iter().collect()
+    let mut all: Vec<&str> = forced.collect();
+    all.extend(handlers.scenarios());
+    all.sort_unstable();
+    all
 }
 
 /// Answers a request, whatever is wrong with it.

@@ -71,6 +71,9 @@ pub fn seller(calls: Calls) -> Seller<Calls> {
         .tool(TOOL, answer)
         .tool(RERUNNABLE_TOOL, tool(answer).rerunnable())
         .tool(READING_TOOL, answer)
+        .scenario("seed_product", stage)
+        .scenario("force_media_buy_status", stage)
+        .scenario("a_labs_own", stage)
         .task(
             "work",
             task(work)
@@ -102,6 +105,18 @@ async fn answer(context: Context<Calls>, request: Value) -> Result<Value, AdcpEr
     }
     let executed = json!({"execution": context.idempotency_token()});
     Ok(lab.get("result").cloned().unwrap_or_else(|| json!({"accounts": [], "media_buys": [], "ext": executed})))
+}
+
+// The parameters say what comes of them: `answer`, `error` with its `code`, or `panic`.
+async fn stage(context: Context<Calls>, params: Value) -> Result<Value, AdcpError> {
+    let who = json!({"account": context.account, "principal": context.principal, "sandbox": context.sandbox});
+    context.state().record("stage", "scenario", &who.to_string());
+    assert_ne!(params["panic"], true, "the lab was told to panic");
+    if let Some(code) = params["error"].as_str() {
+        let details = json!({"current_state": params["current_state"]});
+        return Err(AdcpError::correctable(code, "It can't be staged.").details(details));
+    }
+    Ok(params["answer"].clone())
 }
 
 fn show(context: &Context<Calls>, request: &Value) {

@@ -2,6 +2,7 @@
 
 mod away;
 pub(crate) mod clients;
+mod compliance;
 mod fuzz;
 mod hostile;
 mod once;

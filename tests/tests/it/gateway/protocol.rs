@@ -1,8 +1,10 @@
 //! HTTP and JSON-RPC, around the tools: what is asked wrongly is told so, and nothing comes of it.
 
+use crate::on_both_databases;
 use handoff_tests::{
     Kind, World,
     answer::{Answer, tool_call},
+    eventually, fresh_key,
     front::{API_KEY, Acme, Front, acme_request},
 };
 use reqwest::Method;
@@ -190,12 +192,80 @@ async fn a_request_of_another_version_of_the_protocol_is_told_so() {
             answer.assert_structured(tool);
             let body = &answer.json()["result"]["structuredContent"];
             assert_eq!(body["adcp_error"]["code"], "VERSION_UNSUPPORTED", "{tool}: {body}");
-            assert_eq!(body["adcp_error"]["details"]["supported_versions"], json!(["3.2"]), "{tool}: {body}");
+            assert_eq!(body["adcp_error"]["details"]["supported_versions"], json!(["3.0", "3.1", "3.2"]), "{tool}: {body}");
             assert_eq!(body["context"], json!({"a": 1}), "{tool}: {body}");
         }
     }
-    for pin in [json!({}), json!({"adcp_version": "3.2"}), json!({"adcp_version": "3.0", "adcp_major_version": 3})] {
+    for (pin, served) in [
+        (json!({}), "3.2"),
+        (json!({"adcp_version": "3.2"}), "3.2"),
+        (json!({"adcp_version": "3.9"}), "3.2"),
+        (json!({"adcp_version": "3.1", "adcp_major_version": 3}), "3.1"),
+        (json!({"adcp_version": "3.0", "adcp_major_version": 3}), "3.0"),
+        (json!({"adcp_major_version": 3}), "3.0"),
+    ] {
         let capabilities = front.call("get_adcp_capabilities", &pin).await;
-        assert_eq!(capabilities.body["adcp_version"], "3.2", "{pin}");
+        assert_eq!(capabilities.body["adcp_version"], served, "{pin}");
+        assert_eq!(capabilities.body["adcp"]["supported_versions"], json!(["3.0", "3.1", "3.2"]), "{pin}");
     }
+}
+
+on_both_databases! {
+    async fn an_older_buyer_is_told_in_the_words_of_its_release(world: World) {
+        let acme = Acme::new(&world).unwrap();
+        let _worker = acme.worker().unwrap();
+        let front = acme.gateway().await.unwrap();
+        let of = |mut request: Value, release: &str| {
+            request["adcp_version"] = json!(release);
+            request
+        };
+        let request = acme_request("create_media_buy.non_guaranteed");
+        let bought = front.call("create_media_buy", &of(request.clone(), "3.0")).await.body;
+        assert!(bought["media_buy_id"].is_string(), "{bought}");
+        assert_eq!((&bought["status"], &bought["adcp_version"]), (&bought["media_buy_status"], &json!("3.0")), "{bought}");
+        assert!(["pending_creatives", "pending_start", "active"].contains(&bought["status"].as_str().unwrap()), "{bought}");
+        // The same buy, said again, in the words of whoever asks.
+        for (release, status) in [("3.0", &bought["status"]), ("3.1", &json!("completed")), ("3.2", &json!("completed"))] {
+            let again = front.call("create_media_buy", &of(request.clone(), release)).await.body;
+            assert_eq!((&again["replayed"], &again["media_buy_id"]), (&json!(true), &bought["media_buy_id"]), "{again}");
+            assert_eq!((&again["status"], &again["adcp_version"]), (status, &json!(release)), "{again}");
+        }
+        let mut other = of(request.clone(), "3.0");
+        other["end_time"] = json!("2031-01-01T00:00:00Z");
+        let conflict = front.call("create_media_buy", &other).await.body;
+        let names: Vec<&String> = conflict["adcp_error"].as_object().unwrap().keys().collect();
+        assert_eq!((names, &conflict["adcp_error"]["code"]), (vec!["code", "message"], &json!("IDEMPOTENCY_CONFLICT")));
+
+        let submitted = front.call("create_media_buy", &of(acme_request("create_media_buy.guaranteed"), "3.0")).await.body;
+        assert_eq!(submitted["status"], "submitted", "{submitted}");
+        let task_id = &submitted["task_id"];
+        let done = eventually("the task is completed", || async {
+            let poll = json!({"task_id": task_id, "include_result": true, "adcp_major_version": 3});
+            let told = front.call("tasks/get", &poll).await.body;
+            (told["status"] == "completed").then_some(told)
+        })
+        .await;
+        assert_eq!(done["result"]["status"], done["result"]["media_buy_status"], "{done}");
+        assert_ne!(done["result"]["status"], "completed", "{done}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_release_does_not_have_is_refused_in_it() {
+    let world = World::new(Kind::Sqlite).await.unwrap();
+    let lab = Acme::lab(&world).unwrap().set("HANDOFF_VALIDATION", "off");
+    let _worker = lab.worker().unwrap();
+    let front = lab.gateway().await.unwrap();
+    let account = json!({"account_id": "acct"});
+    let buy = json!({"account": account, "idempotency_key": fresh_key(), "adcp_version": "3.1"});
+    let refused = front.call("buy_products", &buy).await;
+    assert_eq!((refused.code(), &refused.body["errors"][0]["field"]), ("UNSUPPORTED_FEATURE", &json!("adcp_version")));
+    // 3.0 has the tool, and no answer to it that comes later.
+    let signals = |release: &str| json!({"account": account, "adcp_version": release, "lab": {"arm": "workflow"}});
+    assert_eq!(front.call("get_signals", &signals("3.0")).await.code(), "X_HANDOFF_ASYNC_NOT_ALLOWED");
+    assert_eq!(front.call("get_signals", &signals("3.1")).await.body["status"], "submitted");
+    let result = json!({"status": "rejected", "reason": "no"});
+    let products = |release: &str| json!({"account": account, "adcp_version": release, "lab": {"result": result}});
+    assert_eq!(front.call("get_products", &products("3.1")).await.code(), "UNSUPPORTED_FEATURE");
+    assert_eq!(front.call("get_products", &products("3.2")).await.body["status"], "rejected");
 }

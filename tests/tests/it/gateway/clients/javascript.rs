@@ -33,7 +33,7 @@ async fn the_protocols_javascript_client_buys_on_each_arm() {
     let tools = seller["tools"].as_array().unwrap();
     assert!(tools.iter().any(|tool| tool["name"] == "create_media_buy"), "{seller}");
     let capabilities = buyer.call("get_adcp_capabilities", &json!({})).await;
-    assert_eq!(capabilities["data"]["adcp"]["supported_versions"], json!(["3.2"]), "{capabilities}");
+    assert_eq!(capabilities["data"]["adcp"]["supported_versions"], json!(["3.0", "3.1", "3.2"]), "{capabilities}");
 
     let products = buyer.call("get_products", &request("get_products.brief")).await;
     assert_eq!((&products["success"], &products["status"]), (&json!(true), &json!("completed")), "{products}");
@@ -101,7 +101,7 @@ async fn what_an_older_client_can_not_have_it_is_told_clearly() {
         let mut of_another_version = request("create_media_buy.non_guaranteed");
         of_another_version[name] = value;
         let told = refused("create_media_buy", of_another_version, "VERSION_UNSUPPORTED").await;
-        assert_eq!(told["adcpError"]["details"]["supported_versions"], json!(["3.2"]), "{told}");
+        assert_eq!(told["adcpError"]["details"]["supported_versions"], json!(["3.0", "3.1", "3.2"]), "{told}");
     }
     let mut of_its_release = request("create_media_buy.non_guaranteed");
     of_its_release["adcp_version"] = json!("3.0");
