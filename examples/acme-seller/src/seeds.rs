@@ -101,6 +101,9 @@ impl SeededProduct {
             let mut price = json!({"pricing_model": "cpm", "currency": CURRENCY});
             overlay(&mut price, &option.fixture);
             price["pricing_option_id"] = json!(option.id);
+            if let Some(fields) = price.as_object_mut() {
+                fields.remove("product_id");
+            }
             price
         });
         own.into_iter().chain(seeded).collect()

@@ -353,7 +353,7 @@ async fn a_proposal_is_drafted_refined_finalized_and_bought() {
     assert_eq!(again["proposals"][0], committed.body);
     let firm = answer("5", &request("get_products.refine_proposal"), Some(&committed)).unwrap();
     assert_result("get_products", &firm);
-    assert_eq!((&firm["refinement_applied"][0]["status"], firm.get("proposals")), (&json!("unable"), None));
+    assert_eq!((&firm["refinement_applied"][0]["status"], &firm["proposals"][0]), (&json!("unable"), &committed.body));
 
     let (acme, _dir) = acme();
     let purchase = || request("create_media_buy.proposal");
@@ -408,6 +408,13 @@ async fn the_back_office_and_the_studio_answer_as_the_protocol_has_it() {
     let (acme, _dir) = acme();
     let matched = sync_audiences(&acme, &origin("1"), request("sync_audiences")).await.unwrap();
     assert_result("sync_audiences", &completed(matched));
+    let known = sync_audiences(&acme, &origin("7"), serde_json::from_value(json!({})).unwrap()).await.unwrap();
+    let known = completed(known);
+    assert_result("sync_audiences", &known);
+    assert_eq!(
+        (&known["audiences"][0]["audience_id"], &known["audiences"][0]["action"]),
+        (&json!("nova_owners"), &json!("unchanged"))
+    );
     let busy = Acme { options: Options { members_at_once: 1, ..acme.options.clone() }, ..acme };
     let Plan::BackOffice(chore) = sync_audiences(&busy, &origin("2"), request("sync_audiences")).await.unwrap() else {
         panic!("at once")
@@ -417,6 +424,12 @@ async fn the_back_office_and_the_studio_answer_as_the_protocol_has_it() {
         panic!("at once")
     };
     assert_result("build_creative", &chore.result);
+    let tag = json!({
+        "creative_id": "nova_ev_01",
+        "target_format_id": {"agent_url": "https://formats.example", "id": "vast_30s"},
+    });
+    let tag = build_creative(&origin("6"), &serde_json::from_value(tag).unwrap()).unwrap();
+    assert_result("build_creative", &completed(tag));
     let preview = preview_creative(&origin("4"), &request("preview_creative")).unwrap();
     assert_result("preview_creative", &completed(preview));
     let preview = preview_creative(&origin("5"), &request("preview_creative.allow_async")).unwrap();

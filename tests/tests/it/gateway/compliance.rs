@@ -102,7 +102,8 @@ async fn a_sellers_scenarios_are_staged_in_the_agents_one_sandbox() {
     }
     let other = front.call_as(OTHER_API_KEY, CONTROLLER, &seed(json!({"sandbox": true}))).await;
     assert_eq!(other.body["success"], true, "{}", other.body);
-    let staged: Vec<Value> = world.calls.of("stage", "scenario").iter().map(|who| serde_json::from_str(who).unwrap()).collect();
+    let staged: Vec<Value> =
+        world.calls.of("stage", "scenario").iter().map(|who| serde_json::from_str(who).unwrap()).collect();
     assert!(staged.iter().all(|who| who["sandbox"] == true), "{staged:?}");
     let (last, own) = staged.split_last().unwrap();
     assert!(own.iter().all(|who| who == &own[0]), "{own:?}");
@@ -127,7 +128,10 @@ async fn what_is_wrong_with_a_request_is_told_in_the_controllers_words() {
         (json!({"scenario": "nobody_knows_it"}), "UNKNOWN_SCENARIO"),
         (json!({"scenario": "seed_product", "params": {"product_id": "p"}, "account": 5}), "INVALID_PARAMS"),
         (json!({"scenario": "seed_product", "params": {"product_id": "p"}, "account": {"brand": 5}}), "INVALID_PARAMS"),
-        (json!({"scenario": "seed_product", "params": {"product_id": "p"}, "account": {"sandbox": false}}), "FORBIDDEN"),
+        (
+            json!({"scenario": "seed_product", "params": {"product_id": "p"}, "account": {"sandbox": false}}),
+            "FORBIDDEN",
+        ),
         (json!({"scenario": "force_create_media_buy_arm", "params": {"arm": "input-required"}}), "INVALID_PARAMS"),
         (json!({"scenario": "force_create_media_buy_arm", "params": {"arm": "submitted"}}), "INVALID_PARAMS"),
         (json!({"scenario": "force_get_products_arm", "params": {"arm": "rejected", "reason": ""}}), "INVALID_PARAMS"),

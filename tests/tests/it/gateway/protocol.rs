@@ -192,7 +192,11 @@ async fn a_request_of_another_version_of_the_protocol_is_told_so() {
             answer.assert_structured(tool);
             let body = &answer.json()["result"]["structuredContent"];
             assert_eq!(body["adcp_error"]["code"], "VERSION_UNSUPPORTED", "{tool}: {body}");
-            assert_eq!(body["adcp_error"]["details"]["supported_versions"], json!(["3.0", "3.1", "3.2"]), "{tool}: {body}");
+            assert_eq!(
+                body["adcp_error"]["details"]["supported_versions"],
+                json!(["3.0", "3.1", "3.2"]),
+                "{tool}: {body}"
+            );
             assert_eq!(body["context"], json!({"a": 1}), "{tool}: {body}");
         }
     }
