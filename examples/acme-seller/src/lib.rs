@@ -135,6 +135,7 @@ pub fn seller_with(options: Options) -> Seller<Acme> {
                 "buying_modes": ["brief", "wholesale", "refine"],
                 "supported_pricing_models": ["cpm"],
                 "supports_proposals": true,
+                "features": {"audience_targeting": true},
             },
             "signals": {"discovery_modes": ["brief", "wholesale"]},
             "creative": {"has_creative_library": true},

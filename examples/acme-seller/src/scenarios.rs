@@ -239,7 +239,15 @@ async fn plant(acme: &Acme, origin: &Origin, kind: Kind, seed: Seed) -> Result<V
     if !seed.fixture.is_null() && !seed.fixture.is_object() {
         return Err(AdcpError::correctable("INVALID_PARAMS", "A fixture is an object.").field("params.fixture"));
     }
-    seeds::plant(acme, &origin.principal, kind, seed).await?;
+    let planted = seeds::all(acme, &origin.principal, kind).await?;
+    let same = |one: &&Seed| one.id == seed.id && one.product_id == seed.product_id;
+    match planted.iter().find(same) {
+        None => seeds::plant(acme, &origin.principal, kind, seed).await?,
+        Some(one) if one.fixture == seed.fixture => {}
+        Some(_) => {
+            return Err(AdcpError::correctable("INVALID_PARAMS", "Something else of this id is there.").field("params"));
+        }
+    }
     Ok(json!({"message": "It is there."}))
 }
 

@@ -43,7 +43,7 @@ pub(crate) struct Seed {
     pub(crate) fixture: Value,
 }
 
-/// Puts something there, in the place of what had its id.
+/// Puts something there.
 pub(crate) async fn plant(acme: &Acme, agent: &str, kind: Kind, seed: Seed) -> Result<(), AdcpError> {
     let product = seed.product_id.clone().unwrap_or_default();
     acme.book.append(Ledger::Seeds, &[agent, kind.name(), &product, &seed.id.clone()], seed).await

@@ -96,6 +96,8 @@ async fn every_format_that_a_product_names_is_listed() {
     )
     .await
     .unwrap();
+    let other = json!({"product_id": "p", "fixture": {"format_ids": [{"id": "other"}]}});
+    assert_eq!(staged(&acme, "seed_product", other).await.unwrap_err().code, "INVALID_PARAMS");
     let list = async |request: Value| {
         let answer = list_creative_formats(&acme, Some("agent"), &read(request)).await.unwrap();
         assert_result("list_creative_formats", &answer);
