@@ -44,7 +44,7 @@ mod tests {
         assert_eq!(check(STEPS, "completed", "completed"), Ok(()));
         let error = check(STEPS, "completed", "active").unwrap_err();
         assert_eq!(
-            (error.code.as_str(), error.details.unwrap()),
+            (error.code.as_str(), *error.details.unwrap()),
             ("INVALID_TRANSITION", json!({"current_state": "completed"}))
         );
         assert_eq!(check(STEPS, "paused", "pending_start").unwrap_err().code, "INVALID_TRANSITION");
