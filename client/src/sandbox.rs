@@ -1,27 +1,24 @@
 //! What the protocol's compliance controller asks of the engine, for a sandbox account: how the next request of a verb is
 //! answered, and how a waiting task ends (docs/decisions/023).
 
-use crate::{CallError, Caller, Error, Handoff, Resolved, Viewer};
+use crate::{CallError, Caller, Error, Handoff, Resolved, Viewer, error::unavailable};
+use futures::TryStreamExt;
 use handoff_proto::{
     TaskId, errors, json,
     limits::MAX_RESULT_BYTES,
-    v1::{
-        Completion, Decision, HandoffToWorkflow, Settlement, TaskRef, completion::Outcome, decision::Complete,
-        decision::Kind,
-    },
+    v1::{Completion, Decision, HandoffToWorkflow, TaskRef, completion::Outcome, decision::Complete, decision::Kind},
     verbs,
     wire::TaskStatus,
 };
 use handoff_store::Directive;
 use serde_json::{Map, Value};
-use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use std::{future::ready, time::Duration};
+use tokio::time::timeout;
 
 // AdCP's bound on the id that a controller may force, in characters.
 const MAX_TASK_ID: usize = 128;
 // A decision that was only recorded settles as soon as a worker takes it up.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(20);
-const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 const ACTOR: &str = "compliance controller";
 
 /// How the next request of a verb is to be answered, in place of what the seller would decide.
@@ -118,7 +115,8 @@ impl Handoff {
         check_caller(caller)?;
         let own = Viewer::Buyer { scope: caller.scope.clone(), principal: caller.principal.clone() };
         let Some(task) = self.tasks().task(&own, task_id, false).await? else { return Err(SandboxError::NotFound) };
-        if task.status.parse().is_ok_and(|status: TaskStatus| status.is_terminal() && status != TaskStatus::Completed) {
+        let status = task.status.parse::<TaskStatus>();
+        if status.is_ok_and(|status| status.is_terminal() && status != TaskStatus::Completed) {
             return Err(SandboxError::InvalidTransition { current: task.status });
         }
         let text = checked("result", result)?;
@@ -130,22 +128,23 @@ impl Handoff {
             reason: "force_task_completion".to_owned(),
         };
         let reviewer = Viewer::Reviewer { scopes: vec![caller.scope.clone()] };
-        let give_up = Instant::now() + SETTLE_PATIENCE;
-        loop {
-            match self.resolve(&reviewer, task_id, completion.clone()).await? {
-                Resolved::Accepted { recorded } | Resolved::Duplicate { recorded } => {
-                    return Ok(ended(task.status, recorded));
-                }
-                Resolved::Conflict { recorded } => {
-                    return Err(SandboxError::InvalidTransition { current: recorded.status });
-                }
-                Resolved::Invalid { message } => return Err(SandboxError::InvalidParams { field: "result", message }),
-                Resolved::NotFound => return Err(SandboxError::NotFound),
-                Resolved::Recorded { .. } if Instant::now() >= give_up => {
-                    return Err(Error::RunGone { task_id: task_id.to_owned() }.into());
-                }
-                Resolved::Recorded { .. } => sleep(SETTLE_PAUSE).await,
+        let resolved = match self.resolve(&reviewer, task_id, completion.clone()).await? {
+            Resolved::Recorded { .. } => {
+                let ended = self.watch(&own, task_id).try_for_each(|_| ready(Ok(())));
+                timeout(SETTLE_PATIENCE, ended).await.map_err(|_| not_settled())??;
+                // The registry knows by now whose decision it was.
+                self.resolve(&reviewer, task_id, completion).await?
             }
+            resolved => resolved,
+        };
+        match resolved {
+            Resolved::Accepted { recorded } | Resolved::Duplicate { recorded } => {
+                Ok(SandboxCompletion { previous: task.status, current: recorded.status })
+            }
+            Resolved::Conflict { recorded } => Err(SandboxError::InvalidTransition { current: recorded.status }),
+            Resolved::Invalid { message } => Err(SandboxError::InvalidParams { field: "result", message }),
+            Resolved::NotFound => Err(SandboxError::NotFound),
+            Resolved::Recorded { .. } => Err(not_settled()),
         }
     }
 }
@@ -207,6 +206,62 @@ fn invalid(field: &'static str, message: impl Into<String>) -> SandboxError {
     SandboxError::InvalidParams { field, message: message.into() }
 }
 
-fn ended(previous: String, recorded: Settlement) -> SandboxCompletion {
-    SandboxCompletion { previous, current: recorded.status }
+fn not_settled() -> SandboxError {
+    CallError::from(unavailable("The task's end is recorded, and not settled yet.", 10)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{FakeRegistry, Say, count, fake_handoff};
+    use handoff_proto::v1::TaskRecord;
+    use serde_json::json;
+
+    fn task(status: &str) -> Option<TaskRecord> {
+        let result_json = if status == "completed" { json!({"media_buy_id": "m"}).to_string() } else { String::new() };
+        Some(TaskRecord { status: status.into(), result_json, decision_id: "d".into(), ..Default::default() })
+    }
+
+    async fn complete(
+        tasks: impl IntoIterator<Item = Option<TaskRecord>>,
+        result: Value,
+    ) -> (Result<SandboxCompletion, SandboxError>, usize) {
+        // Nobody polls.
+        let nobody = |name: &str, _| match name {
+            "UpdateWorkflowExecution" => Say::Nothing,
+            _ => Say::Message(vec![]),
+        };
+        let (handoff, _, calls) = fake_handoff(FakeRegistry::with_tasks(tasks), nobody).await;
+        let caller = Caller::new("acct", "p").sandbox(true);
+        let completed = handoff.complete_in_sandbox(&caller, "t", &result).await;
+        (completed, count(&calls, "SignalWorkflowExecution"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_only_recorded_is_awaited_and_sent_once() {
+        let waiting = || [task("submitted"), task("submitted"), task("submitted")];
+        let (completed, signals) =
+            complete(waiting().into_iter().chain([task("working"), task("completed")]), json!({"media_buy_id": "m"}))
+                .await;
+        let expected = SandboxCompletion { previous: "submitted".into(), current: "completed".into() };
+        assert_eq!((completed.unwrap(), signals), (expected, 1));
+        let (refused, signals) = complete(waiting(), json!({"media_buy_id": "m"})).await;
+        assert!(matches!(refused, Err(SandboxError::Failed(error)) if error.is_transient()));
+        assert_eq!(signals, 1);
+        let others = waiting().into_iter().chain([task("completed")]);
+        let (refused, _) = complete(others, json!({"media_buy_id": "other"})).await;
+        assert!(matches!(refused, Err(SandboxError::InvalidTransition { current }) if current == "completed"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_ended_stays_as_it_ended() {
+        for status in ["failed", "rejected", "canceled"] {
+            let (refused, signals) = complete([task(status)], json!({})).await;
+            assert!(matches!(refused, Err(SandboxError::InvalidTransition { current }) if current == status));
+            assert_eq!(signals, 0);
+        }
+        let (same, _) = complete([task("completed")], json!({"media_buy_id": "m"})).await;
+        assert_eq!(same.unwrap().previous, "completed");
+        assert!(matches!(complete([None], json!({})).await.0, Err(SandboxError::NotFound)));
+    }
 }

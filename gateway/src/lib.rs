@@ -24,7 +24,8 @@ mod tools;
 mod version;
 
 pub use account::{
-    Account, AccountRef, AccountResolver, AccountsFileError, AnyAccount, Brand, ConfiguredAccounts, NaturalKey, SandboxAccount,
+    Account, AccountRef, AccountResolver, AccountsFileError, AnyAccount, Brand, ConfiguredAccounts, NaturalKey,
+    SandboxAccount,
 };
 pub use auth::{ADCP_AUTH, ApiKeyAuthenticator, AuthError, Authenticator, Principal, presented_key};
 pub use contract::Contract;

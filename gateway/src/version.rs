@@ -134,7 +134,8 @@ fn older_capabilities(release: Release, body: &mut Value) {
 }
 
 fn known_scenarios(capabilities: &mut Map<String, Value>) {
-    let Some(scenarios) = capabilities.get_mut("compliance_testing").and_then(|block| block.get_mut("scenarios")) else {
+    let Some(scenarios) = capabilities.get_mut("compliance_testing").and_then(|block| block.get_mut("scenarios"))
+    else {
         return;
     };
     if let Some(list) = scenarios.as_array_mut() {
@@ -183,8 +184,7 @@ mod tests {
             assert_eq!(told.as_ref().map(|error| error.code.as_str()), code, "{request}");
         }
         let details = check(TOOL, &json!({"adcp_version": "4.0"})).unwrap_err().details.unwrap();
-        let told =
-            json!({"adcp_version": "4.0", "supported_versions": ["3.0", "3.1", "3.2"], "supported_majors": [3]});
+        let told = json!({"adcp_version": "4.0", "supported_versions": ["3.0", "3.1", "3.2"], "supported_majors": [3]});
         assert_eq!(*details, told);
     }
 
@@ -232,7 +232,8 @@ mod tests {
             assert_eq!(project(Release::V3_0, TOOL, other.clone()).unwrap(), other);
         }
         assert_eq!(project(Release::V3_0, "get_media_buys", bought.clone()).unwrap(), bought);
-        let poll = |task_type: &str, result: &Value| json!({"status": "completed", "task_type": task_type, "result": result});
+        let poll =
+            |task_type: &str, result: &Value| json!({"status": "completed", "task_type": task_type, "result": result});
         let polled = project(Release::V3_0, "get_task_status", poll(TOOL, &bought)).unwrap();
         assert_eq!(polled, poll(TOOL, &told));
         let polled = project(Release::V3_0, "get_task_status", poll("sync_creatives", &bought)).unwrap();
@@ -268,7 +269,8 @@ mod tests {
 
     #[test]
     fn in_3_0_a_conflict_says_nothing_but_that_it_is_one() {
-        let body = |code: &str| json!({"adcp_error": {"code": code, "message": "m", "recovery": "correctable", "field": "f"}});
+        let body =
+            |code: &str| json!({"adcp_error": {"code": code, "message": "m", "recovery": "correctable", "field": "f"}});
         let told = project_error(Release::V3_0, body("IDEMPOTENCY_CONFLICT"));
         assert_eq!(told, json!({"adcp_error": {"code": "IDEMPOTENCY_CONFLICT", "message": "m"}}));
         assert_eq!(project_error(Release::V3_0, body("INVALID_REQUEST")), body("INVALID_REQUEST"));

@@ -24,11 +24,13 @@ pub(super) struct Refusal {
     code: &'static str,
     detail: String,
     current_state: Option<Value>,
+    /// The code that it comes from, for the log.
+    cause: String,
 }
 
 impl Refusal {
     pub(super) fn new(code: &'static str, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), current_state: None }
+        Self { code, detail: detail.into(), current_state: None, cause: code.to_owned() }
     }
 
     /// With the state in which something is.
@@ -54,12 +56,13 @@ impl Refusal {
         };
         let state = error.details.as_ref().and_then(|details| details.get("current_state"));
         let current_state = state.filter(|state| state.is_string() || state.is_null()).cloned();
-        Self { code, detail, current_state }
+        Self { code, detail, current_state, cause: error.code.clone() }
     }
 
     pub(super) fn into_body(self, correlation_id: &str) -> Value {
         if self.code == INTERNAL {
-            tracing::error!(correlation_id, detail = self.detail, "a scenario failed");
+            // The detail may hold what was sent; it is told, and not logged.
+            tracing::error!(correlation_id, cause = self.cause, "a scenario failed");
         }
         let mut body =
             json!({"status": "completed", "success": false, "error": self.code, "error_detail": self.detail});
@@ -84,7 +87,7 @@ pub(super) fn success(fields: Fields) -> Value {
 pub(super) fn checked(contract: &Contract, fields: Fields, correlation_id: &str) -> Result<Fields, Refusal> {
     match contract.check(CONTROLLER, &success(fields.clone()), correlation_id) {
         Ok(()) => Ok(fields),
-        Err(error) => Err(Refusal::internal(error.message)),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -100,7 +103,8 @@ mod tests {
     #[test]
     fn a_handlers_error_is_told_in_the_controllers_codes() {
         let body = |error: AdcpError| Refusal::of(&error).into_body("c");
-        let terminal = AdcpError::correctable("INVALID_TRANSITION", "It ended.").details(json!({"current_state": "completed"}));
+        let terminal =
+            AdcpError::correctable("INVALID_TRANSITION", "It ended.").details(json!({"current_state": "completed"}));
         assert_eq!(
             body(terminal),
             json!({

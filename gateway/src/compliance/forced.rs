@@ -129,7 +129,12 @@ impl From<SandboxError> for Refusal {
             SandboxError::InvalidTransition { current } => Self::new("INVALID_TRANSITION", detail).in_state(current),
             SandboxError::InvalidState(_) => Self::new("INVALID_STATE", detail),
             SandboxError::InvalidParams { field, message } => invalid(format!("params.{field} {message}")),
-            SandboxError::Failed(error) => Self::internal(error.to_adcp().message),
+            SandboxError::Failed(error) => {
+                if let CallError::Infrastructure(error) = &error {
+                    tracing::error!(%error, "a controller's request failed");
+                }
+                Self::of(&error.to_adcp())
+            }
         }
     }
 }

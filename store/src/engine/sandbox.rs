@@ -85,6 +85,8 @@ impl<S: Store> SandboxStore for Engine<S> {
         let decision = check::directive(directive)?;
         let sealed = self.vault.seal_directive(&directive.task, &decision).await?;
         let mut transaction = self.store.write().await?;
+        // In the order in which a claim locks them.
+        transaction.directives(directives::lock(S::DIALECT, &directive.task)).await?;
         let holder = requests::lock_id(S::DIALECT, &directive.task.task_id);
         let holder = self.one(transaction.rows(holder).await?).await?;
         if holder.is_some_and(|holder| !rules::sandbox::may_replace(&holder, &directive.task)) {

@@ -6,9 +6,13 @@ use handoff_tests::{
     front::{API_KEY, Acme, Front, OTHER_API_KEY, Told, acme_request},
 };
 use serde_json::{Value, json};
+use std::sync::LazyLock;
 
 const CONTROLLER: &str = "comply_test_controller";
 const TESTING: &str = "HANDOFF_COMPLIANCE_TESTING";
+const TASK: &str = "task_async_signed_io_q2";
+
+static SCHEMAS: LazyLock<Option<Schemas>> = LazyLock::new(Schemas::find);
 
 /// A request as the protocol's runner sends it.
 fn scenario(name: &str, params: Value) -> Value {
@@ -24,7 +28,7 @@ fn refusal(told: &Told) -> (&str, &str) {
 
 async fn control(front: &Front, name: &str, params: Value) -> Told {
     let told = front.call(CONTROLLER, &scenario(name, params)).await;
-    if let Some(schemas) = Schemas::find() {
+    if let Some(schemas) = &*SCHEMAS {
         schemas.check("compliance/comply-test-controller-response.json", &told.body);
     }
     assert_eq!(told.body["context"], json!({"correlation_id": name}), "{}", told.body);
@@ -214,7 +218,6 @@ on_both_databases! {
         let acme = Acme::new(&world).unwrap().set(TESTING, "true");
         let _worker = acme.worker().unwrap();
         let front = acme.gateway().await.unwrap();
-        const TASK: &str = "task_async_signed_io_q2";
         let result = json!({
             "media_buy_id": "mb_async_signed_io_q2", "media_buy_status": "active", "revision": 1,
             "confirmed_at": "2026-08-12T12:00:00Z", "packages": [],
