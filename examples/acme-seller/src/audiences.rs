@@ -6,8 +6,10 @@ use crate::{
     plan,
     sandbox::Ext,
 };
+use chrono::{SecondsFormat, Utc};
 use handoff::prelude::*;
 use serde::{Deserialize, de::IgnoredAny};
+use std::collections::BTreeMap;
 
 /// A `sync_audiences` request, as far as Acme reads it.
 #[derive(Debug, Deserialize)]
@@ -37,11 +39,14 @@ pub(crate) async fn decide(context: Context<Acme>, request: SyncAudiences) -> Re
 
 /// Plans what to do about audiences.
 pub async fn sync_audiences(acme: &Acme, origin: &Origin, request: SyncAudiences) -> Result<Plan, AdcpError> {
+    if request.audiences.is_empty() {
+        return Ok(Plan::Complete(origin.result(json!({"audiences": known(acme, origin).await?}))));
+    }
     let mut results = Vec::new();
     for audience in &request.audiences {
         let (id, members) = (&audience.audience_id, audience.add.len());
         let known = !acme.book.list::<Value>(Ledger::Audiences, &[&origin.account, id]).await?.is_empty();
-        let result = if audience.delete {
+        let mut result = if audience.delete {
             json!({"audience_id": id, "action": "deleted"})
         } else {
             json!({
@@ -52,6 +57,7 @@ pub async fn sync_audiences(acme: &Acme, origin: &Origin, request: SyncAudiences
                 "matched_count": members * 7 / 10,
             })
         };
+        result["last_synced_at"] = json!(Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true));
         let key = Key::of(&[&origin.account, id, &origin.token])?;
         results.push(acme.book.enter(Ledger::Audiences, key, result).await?.into_record());
     }
@@ -62,4 +68,22 @@ pub async fn sync_audiences(acme: &Acme, origin: &Origin, request: SyncAudiences
     } else {
         Plan::Complete(result)
     })
+}
+
+// The account's audiences as their last uploads left them.
+async fn known(acme: &Acme, origin: &Origin) -> Result<Vec<Value>, AdcpError> {
+    let mut uploads: Vec<Value> = acme.book.list(Ledger::Audiences, &[&origin.account]).await?;
+    uploads.sort_by_key(|upload| upload["last_synced_at"].as_str().unwrap_or_default().to_owned());
+    let mut audiences = BTreeMap::new();
+    for mut upload in uploads {
+        let deleted = upload["action"] == "deleted";
+        upload["action"] = json!("unchanged");
+        let id = upload["audience_id"].as_str().unwrap_or_default().to_owned();
+        if deleted {
+            audiences.remove(&id);
+        } else {
+            audiences.insert(id, upload);
+        }
+    }
+    Ok(audiences.into_values().collect())
 }

@@ -1,10 +1,14 @@
 //! What Acme sells.
 
+use crate::formats::Format;
 use handoff::prelude::*;
 use serde::Deserialize;
 
 /// Changes whenever the catalogue does.
-pub const FEED_VERSION: &str = "acme-2026-11-01";
+pub const FEED_VERSION: &str = "acme-2026-11-30";
+
+/// Where Acme's own formats, and its signals, are known by.
+pub(crate) const AGENT_URL: &str = "https://ads.acme.example/mcp";
 
 /// The currency of all prices.
 pub const CURRENCY: &str = "USD";
@@ -42,14 +46,7 @@ pub struct Product {
     pub minimum: u32,
     /// What a brief may say that this product answers.
     pub topics: &'static [&'static str],
-    format: Format,
-}
-
-#[derive(Debug)]
-enum Format {
-    Image { width: u32, height: u32 },
-    Video { max_seconds: u32 },
-    Audio { max_seconds: u32 },
+    pub(crate) format: Format,
 }
 
 /// All of them.
@@ -155,7 +152,8 @@ impl Product {
             "publisher_properties": [{"publisher_domain": "acme.example", "selection_type": "all"}],
             "channels": [self.channel],
             "delivery_type": delivery,
-            "format_options": [self.format.to_wire(self.id)],
+            "format_options": [self.format.option(self.id)],
+            "format_ids": [self.format.reference()],
             "pricing_options": [{
                 "pricing_option_id": self.pricing_option,
                 "pricing_model": "cpm",
@@ -163,26 +161,20 @@ impl Product {
                 "fixed_price": self.cpm,
                 "min_spend_per_package": self.minimum,
             }],
-            "reporting_capabilities": {
-                "available_reporting_frequencies": ["daily"],
-                "expected_delay_minutes": 240,
-                "timezone": "UTC",
-                "supports_webhooks": false,
-                "available_metrics": ["impressions", "spend", "clicks"],
-                "date_range_support": "date_range",
-            },
+            "reporting_capabilities": reporting(),
             "ext": {"acme": {"insertion_order": self.insertion_order}},
         })
     }
 }
 
-impl Format {
-    fn to_wire(&self, product: &str) -> Value {
-        let (kind, params) = match *self {
-            Self::Image { width, height } => ("image", json!({"width": width, "height": height})),
-            Self::Video { max_seconds } => ("video_hosted", json!({"max_duration_ms": max_seconds * 1000})),
-            Self::Audio { max_seconds } => ("audio_hosted", json!({"max_duration_ms": max_seconds * 1000})),
-        };
-        json!({"format_option_id": format!("{product}_{kind}"), "format_kind": kind, "params": params})
-    }
+/// How deliveries of any product are reported.
+pub(crate) fn reporting() -> Value {
+    json!({
+        "available_reporting_frequencies": ["daily"],
+        "expected_delay_minutes": 240,
+        "timezone": "UTC",
+        "supports_webhooks": false,
+        "available_metrics": ["impressions", "spend", "clicks"],
+        "date_range_support": "date_range",
+    })
 }

@@ -1,13 +1,16 @@
 //! Creatives: a few are taken at once, many or sensitive ones are reviewed in one batch.
 
 use crate::{
-    Acme, Desk, Origin, Plan, Ticket,
+    Acme, Desk, Origin, Plan, Ticket, library,
+    library::Filed,
+    media_buy,
     order_book::{Key, Ledger},
     plan,
     sandbox::Ext,
 };
+use chrono::{SecondsFormat, Utc};
 use handoff::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 // Ad policy looks at these whatever their number.
 const SENSITIVE: &[&str] = &["alcohol", "gambling", "political"];
@@ -18,6 +21,8 @@ const SENSITIVE: &[&str] = &["alcohol", "gambling", "political"];
 pub struct SyncCreatives {
     #[serde(default)]
     pub creatives: Vec<Creative>,
+    #[serde(default)]
+    pub assignments: Vec<Assignment>,
     #[serde(default)]
     pub dry_run: bool,
     #[serde(default)]
@@ -31,13 +36,17 @@ pub struct Creative {
     pub name: String,
     #[serde(default)]
     pub tags: Vec<String>,
+    #[serde(default)]
+    pub format_id: Option<Value>,
+    #[serde(default)]
+    pub format_kind: Option<String>,
 }
 
-/// A creative in Acme's library.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Filed {
-    creative_id: String,
-    action: String,
+/// A creative that a package is given.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Assignment {
+    pub creative_id: String,
+    pub package_id: String,
 }
 
 /// The handler of `sync_creatives`.
@@ -57,7 +66,7 @@ pub async fn sync_creatives(acme: &Acme, origin: &Origin, request: SyncCreatives
     if creatives.len() > acme.options.creatives_at_once || creatives.iter().any(sensitive) {
         let mut actions = Vec::new();
         for creative in creatives {
-            actions.push(approved(&creative.creative_id, action(acme, origin, creative).await?));
+            actions.push(approved(&creative.creative_id, action(acme, origin, &creative.creative_id).await?));
         }
         let subject = format!("{} creatives, from {:?} on", creatives.len(), creatives[0].name);
         let result = origin.result(json!({"creatives": actions}));
@@ -65,9 +74,28 @@ pub async fn sync_creatives(acme: &Acme, origin: &Origin, request: SyncCreatives
     }
     let mut results = Vec::new();
     for creative in creatives {
-        let action = action(acme, origin, creative).await?;
-        let filed = file(acme, origin, &creative.creative_id, action).await?;
-        results.push(approved(&filed.creative_id, &filed.action));
+        let action = action(acme, origin, &creative.creative_id).await?;
+        let filed = file(acme, origin, Some(creative), &creative.creative_id, action).await?;
+        let status = library::status(acme, origin, &filed.creative_id).await?;
+        results.push(json!({"creative_id": filed.creative_id, "action": filed.action, "status": status}));
+    }
+    let assigned = media_buy::assign(acme, origin, &request.assignments).await?;
+    for assignment in &request.assignments {
+        let (creative_id, package_id) = (&assignment.creative_id, &assignment.package_id);
+        let at = results.iter().position(|result| result["creative_id"] == creative_id.as_str());
+        // An assignment may be all that is asked for.
+        let at = at.unwrap_or_else(|| {
+            results.push(json!({"creative_id": creative_id, "action": "unchanged"}));
+            results.len() - 1
+        });
+        let result = &mut results[at];
+        if !assigned.contains(&assignment) {
+            result["assignment_errors"][package_id] = json!("There is no such package that still runs.");
+        } else if let Some(packages) = result.get_mut("assigned_to").and_then(Value::as_array_mut) {
+            packages.push(json!(package_id));
+        } else {
+            result["assigned_to"] = json!([package_id]);
+        }
     }
     Ok(Plan::Complete(origin.result(json!({"creatives": results}))))
 }
@@ -78,20 +106,36 @@ pub(crate) async fn take(acme: &Acme, origin: &Origin, result: &Value) -> Result
         if let (Some(id), Some(action), Some("approved")) =
             (creative["creative_id"].as_str(), creative["action"].as_str(), creative["status"].as_str())
         {
-            file(acme, origin, id, action).await?;
+            file(acme, origin, None, id, action).await?;
         }
     }
     Ok(())
 }
 
-async fn action(acme: &Acme, origin: &Origin, creative: &Creative) -> Result<&'static str, AdcpError> {
-    let known: Vec<Filed> = acme.book.list(Ledger::Creatives, &[&origin.account, &creative.creative_id]).await?;
-    Ok(if known.is_empty() { "created" } else { "updated" })
+async fn action(acme: &Acme, origin: &Origin, creative_id: &str) -> Result<&'static str, AdcpError> {
+    let known: Vec<Filed> = acme.book.list(Ledger::Creatives, &[&origin.account, creative_id]).await?;
+    // What this request filed on an attempt before is not known from before it.
+    Ok(if known.iter().all(|filed| filed.token == origin.token) { "created" } else { "updated" })
 }
 
 // What was filed for this request at first stands, so that a creative is created on every attempt that creates it.
-async fn file(acme: &Acme, origin: &Origin, creative_id: &str, action: &str) -> Result<Filed, AdcpError> {
-    let filed = Filed { creative_id: creative_id.to_owned(), action: action.to_owned() };
+async fn file(
+    acme: &Acme,
+    origin: &Origin,
+    creative: Option<&Creative>,
+    creative_id: &str,
+    action: &str,
+) -> Result<Filed, AdcpError> {
+    let filed = Filed {
+        creative_id: creative_id.to_owned(),
+        action: action.to_owned(),
+        token: origin.token.clone(),
+        at: Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
+        name: creative.map(|creative| creative.name.clone()),
+        tags: creative.map(|creative| creative.tags.clone()).unwrap_or_default(),
+        format_id: creative.and_then(|creative| creative.format_id.clone()),
+        format_kind: creative.and_then(|creative| creative.format_kind.clone()),
+    };
     let key = Key::of(&[&origin.account, creative_id, &origin.token])?;
     Ok(acme.book.enter(Ledger::Creatives, key, filed).await?.into_record())
 }

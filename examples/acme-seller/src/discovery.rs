@@ -4,9 +4,10 @@ use crate::{
     Acme, Origin, Plan,
     catalog::{Delivery, FEED_VERSION, PRODUCTS, Product},
     plan,
-    proposals::draft,
+    proposals::{draft, for_tests},
     refinement::{self, Refinement},
     sandbox::Ext,
+    seeds::{self, SeededProduct},
 };
 use handoff::{prelude::*, seller::NamedProposal};
 use serde::Deserialize;
@@ -56,7 +57,8 @@ pub(crate) async fn decide(context: Context<Acme>, request: GetProducts) -> Resu
         if request.buying_mode != BuyingMode::Wholesale {
             tokio::time::sleep(acme.options.curation).await;
         }
-        get_products(origin, &request, |proposal_id| context.named_proposal(proposal_id))
+        let plan = get_products(origin, &request, |proposal_id| context.named_proposal(proposal_id))?;
+        in_sandbox(acme, origin, &request, plan).await
     })
     .await
 }
@@ -93,6 +95,22 @@ pub fn get_products<'a>(
     })))
 }
 
+/// In the sandbox, a brief finds what tests put there too, and a plan whose name they know.
+pub async fn in_sandbox(acme: &Acme, origin: &Origin, request: &GetProducts, plan: Plan) -> Result<Plan, AdcpError> {
+    let (Some(agent), Plan::Complete(mut result)) = (seeds::agent(origin), plan.clone()) else { return Ok(plan) };
+    if request.buying_mode == BuyingMode::Brief {
+        let seeded = seeds::products(acme, agent).await?;
+        let seeded = seeded.iter().map(SeededProduct::to_wire).filter(|product| request.filters.fit_wire(product));
+        if let Some(products) = result["products"].as_array_mut() {
+            products.extend(seeded);
+        }
+        if let Some(proposals) = result.get_mut("proposals").and_then(Value::as_array_mut) {
+            proposals.extend(for_tests(origin));
+        }
+    }
+    Ok(Plan::Complete(result))
+}
+
 // The best answers first; all of them if the brief says nothing that Acme understands.
 pub(crate) fn curated(products: impl Iterator<Item = &'static Product>, brief: &str) -> Vec<(usize, &'static Product)> {
     let mut ranked: Vec<(usize, &Product)> =
@@ -125,6 +143,15 @@ impl Filters {
     fn fit(&self, product: &Product) -> bool {
         self.delivery_type.is_none_or(|delivery| delivery == product.delivery)
             && (self.channels.is_empty() || self.channels.iter().any(|channel| channel == product.channel))
+    }
+
+    fn fit_wire(&self, product: &Value) -> bool {
+        let delivery =
+            |delivery| serde_json::from_value::<Delivery>(product["delivery_type"].clone()).ok() == Some(delivery);
+        let channels = product["channels"].as_array().map(Vec::as_slice).unwrap_or_default();
+        self.delivery_type.is_none_or(delivery)
+            && (self.channels.is_empty()
+                || channels.iter().any(|channel| self.channels.iter().any(|one| channel == one)))
     }
 }
 

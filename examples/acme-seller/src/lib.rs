@@ -16,8 +16,12 @@
 //! A brief gets products and a draft of a proposal; a refinement changes the draft, or finalizes it; `create_media_buy` buys what
 //! was finalized. Which proposals there are, whose they are and whether one can be bought is the engine's business.
 //!
-//! Besides, the plain tools `get_media_buys` and `provide_performance_feedback`.
+//! Besides, plain tools: accounts (`sync_accounts`, `list_accounts`), the library (`list_creatives`, `list_creative_formats`), media buys
+//! (`get_media_buys`, `get_media_buy_delivery`, `provide_performance_feedback`) and `activate_signal`.
+//!
+//! What the protocol's own tests need of Acme's sandbox is in `scenarios`, `seeds` and `offers`.
 
+mod accounts;
 mod audiences;
 mod back_office;
 mod booking;
@@ -25,33 +29,43 @@ pub mod catalog;
 mod creatives;
 mod discovery;
 mod feedback;
+mod formats;
+mod library;
 pub mod media_buy;
 mod notices;
+mod offers;
 mod options;
 pub mod order_book;
+mod page;
 mod plan;
 mod proposals;
 mod refinement;
 mod review;
 pub mod sandbox;
+pub mod scenarios;
+mod seeds;
 mod signals;
 mod studio;
 
+pub use accounts::{ListAccounts, SyncAccounts, list_accounts, sync_accounts};
 pub use audiences::{SyncAudiences, sync_audiences};
 pub use back_office::Chore;
 pub use booking::{BookedLine, BookingOrder, Line, book_line, confirm, release};
 pub use creatives::{SyncCreatives, sync_creatives};
-pub use discovery::{GetProducts, get_products};
+pub use discovery::{GetProducts, get_products, in_sandbox};
 pub use feedback::Feedback;
+pub use formats::{ListCreativeFormats, list_creative_formats};
+pub use library::{ListCreatives, list_creatives};
 pub use notices::NoticeBoard;
 pub use options::Options;
 pub use order_book::OrderBook;
+pub use page::Page;
 pub use plan::{Origin, Plan};
 pub use review::{Desk, Ticket};
-pub use signals::{GetSignals, get_signals};
+pub use signals::{ActivateSignal, GetSignals, activate_signal, get_signals};
 pub use studio::{BuildCreative, PreviewCreative, build_creative, preview_creative};
 
-use handoff::prelude::*;
+use handoff::{prelude::*, seller::tool};
 use std::{process::ExitCode, time::Duration};
 
 /// What every handler of Acme's works with.
@@ -79,7 +93,10 @@ pub fn seller() -> Seller<Acme> {
 pub fn seller_with(options: Options) -> Seller<Acme> {
     let acme = Acme::new(options);
     let notices = NoticeBoard::new(acme.clone());
-    Seller::new("acme-seller", acme)
+    let seller = Seller::new("acme-seller", acme);
+    scenarios::ALL
+        .into_iter()
+        .fold(seller, |seller, scenario| seller.scenario(scenario, scenarios::Staged(scenario)))
         .verb(
             "create_media_buy",
             verb(media_buy::create_media_buy)
@@ -105,15 +122,24 @@ pub fn seller_with(options: Options) -> Seller<Acme> {
         .verb("build_creative", verb(studio::decide_to_build).hands_off_to(["back_office", "desk_review"]))
         .verb("preview_creative", verb(studio::decide_to_preview).hands_off_to(["back_office", "desk_review"]))
         .tool("get_media_buys", media_buy::get_media_buys)
+        .tool("get_media_buy_delivery", media_buy::get_delivery)
+        .tool("sync_accounts", tool(accounts::sync).rerunnable())
+        .tool("list_accounts", accounts::list)
+        .tool("list_creatives", library::list)
+        .tool("list_creative_formats", formats::list)
+        .tool("activate_signal", tool(signals::activate).rerunnable())
         .tool("provide_performance_feedback", feedback::provide)
         .capabilities(json!({
-            "account": {"supported_billing": ["operator"], "required_for_products": false, "sandbox": true},
+            "account": {"supported_billing": [accounts::BILLING], "required_for_products": false, "sandbox": true},
             "media_buy": {
                 "buying_modes": ["brief", "wholesale", "refine"],
                 "supported_pricing_models": ["cpm"],
                 "supports_proposals": true,
+                "features": {"audience_targeting": true},
             },
             "signals": {"discovery_modes": ["brief", "wholesale"]},
+            "creative": {"has_creative_library": true},
+            "specialisms": ["sales-guaranteed", "sales-non-guaranteed", "sales-proposal-mode", "audience-sync"],
         }))
         .task("book_lines", patiently(task(booking::book_lines)))
         .task("back_office", patiently(task(back_office::work_off)))

@@ -99,7 +99,12 @@ impl NoticeBoard {
 }
 
 fn origin(task: &TaskSummary) -> Origin {
-    Origin { account: task.account.clone(), token: task.task_id.clone(), sandbox: task.sandbox }
+    Origin {
+        account: task.account.clone(),
+        principal: task.principal.clone(),
+        token: task.task_id.clone(),
+        sandbox: task.sandbox,
+    }
 }
 
 fn acknowledge(result: Result<(), AdcpError>) -> Acknowledgement {

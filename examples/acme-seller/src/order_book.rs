@@ -9,7 +9,10 @@
 //! ```
 
 use handoff::prelude::*;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use std::{
     fmt::Write as _,
     fs::{self, File, OpenOptions},
@@ -39,10 +42,22 @@ pub enum Ledger {
     Reviews,
     /// Creatives as synchronised, by account, creative id and idempotency token.
     Creatives,
+    /// What was decided about creatives later, by account, creative id and number.
+    CreativeStatuses,
     /// Audiences as synchronised, by account, audience id and idempotency token.
     Audiences,
     /// What buyers said about media buys, by idempotency token.
     Feedback,
+    /// Accounts that agents asked for, by agent and account id.
+    Accounts,
+    /// What became of accounts, by agent, account id and number.
+    AccountStatuses,
+    /// What was delivered of media buys, by account, media buy id and number.
+    Deliveries,
+    /// Signals that were switched on and off, by idempotency token.
+    Activations,
+    /// What tests put into the sandbox, by agent, kind, id and number.
+    Seeds,
     /// What the people at Acme were told, by task id and condition.
     Notices,
     /// Exits that the sandbox wanted, by idempotency token and point.
@@ -61,8 +76,14 @@ impl Ledger {
             Self::Chores => "chores",
             Self::Reviews => "reviews",
             Self::Creatives => "creatives",
+            Self::CreativeStatuses => "creative_statuses",
             Self::Audiences => "audiences",
             Self::Feedback => "feedback",
+            Self::Accounts => "accounts",
+            Self::AccountStatuses => "account_statuses",
+            Self::Deliveries => "deliveries",
+            Self::Activations => "activations",
+            Self::Seeds => "seeds",
             Self::Notices => "notices",
             Self::Exits => "exits",
         }
@@ -187,6 +208,30 @@ impl OrderBook {
         .await
     }
 
+    /// Enters a record after all others whose key begins with these parts, whoever else does the same now.
+    pub async fn append<T>(&self, ledger: Ledger, parts: &[&str], record: T) -> Result<(), AdcpError>
+    where
+        T: Clone + Serialize + DeserializeOwned + Send + 'static,
+    {
+        let mut number = self.list::<IgnoredAny>(ledger, parts).await?.len();
+        loop {
+            number += 1;
+            let last = format!("{number:06}");
+            let key: Vec<&str> = parts.iter().copied().chain([last.as_str()]).collect();
+            if self.enter(ledger, Key::of(&key)?, record.clone()).await?.is_new() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The last of the records whose key begins with these parts.
+    pub async fn latest<T>(&self, ledger: Ledger, parts: &[&str]) -> Result<Option<T>, AdcpError>
+    where
+        T: DeserializeOwned + Send + 'static,
+    {
+        Ok(self.list(ledger, parts).await?.pop())
+    }
+
     /// Every try to write a record of this ledger, in order: how often something happened, and how often it was tried.
     pub async fn calls(&self, ledger: Ledger) -> Result<Vec<Call>, AdcpError> {
         self.blocking(move |book| {
@@ -285,6 +330,18 @@ mod tests {
         assert_eq!((calls.len(), calls.iter().filter(|call| call.new).count()), (20, 1));
         assert_eq!(book.list::<i32>(Ledger::Lines, &["task_1"]).await.unwrap(), [stands]);
         assert_eq!(book.list::<i32>(Ledger::Lines, &["task"]).await.unwrap(), [0; 0]);
+    }
+
+    #[tokio::test]
+    async fn what_is_appended_keeps_its_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let book = OrderBook::new(dir.path());
+        for n in 1..=11 {
+            book.append(Ledger::Seeds, &["agent", "product"], n).await.unwrap();
+        }
+        assert_eq!(book.latest::<i32>(Ledger::Seeds, &["agent", "product"]).await.unwrap(), Some(11));
+        assert_eq!(book.list::<i32>(Ledger::Seeds, &["agent"]).await.unwrap(), (1..=11).collect::<Vec<_>>());
+        assert_eq!(book.latest::<i32>(Ledger::Seeds, &["agent", "creative"]).await.unwrap(), None);
     }
 
     #[test]

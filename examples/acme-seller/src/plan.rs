@@ -14,6 +14,8 @@ use handoff::{prelude::*, seller::RequestContext};
 pub struct Origin {
     /// The account.
     pub account: String,
+    /// The agent.
+    pub principal: String,
     /// The same on every attempt of this request and different for every other.
     pub token: String,
     /// Nothing real may happen.
@@ -24,6 +26,7 @@ impl Origin {
     pub(crate) fn of(request: &RequestContext) -> Self {
         Self {
             account: request.account.clone(),
+            principal: request.principal.clone(),
             token: request.idempotency_token().to_owned(),
             sandbox: request.sandbox,
         }
@@ -66,10 +69,15 @@ impl Plan {
             Self::BackOffice(chore) => Decision::handoff_to_task("back_office", Chore { knobs, ..chore }),
             Self::Review(ticket) => {
                 let patience = knobs.patience(ticket.desk.patience());
+                // Who turns no knob waits for somebody to decide; nobody at Acme does for a test.
+                let approval = (knobs == Knobs::default()).then(|| ticket.approve_with.clone());
                 let mut decision = Decision::handoff_to_workflow(ticket.desk.handler(), Ticket { knobs, ..ticket })
                     .deadline(patience.deadline);
                 if let Some(after) = patience.remind_after {
                     decision = decision.remind_after(after);
+                }
+                if let Some(approval) = approval {
+                    decision = decision.sandbox_approval(approval);
                 }
                 decision.escalate_after(patience.escalate_after)
             }

@@ -4,7 +4,7 @@
 
 use crate::{
     Origin,
-    catalog::{self, CURRENCY, Product},
+    catalog::{self, CURRENCY, PRODUCTS, Product},
     discovery::relevance,
     media_buy::{PackageRequest, amount, below_minimum, money},
 };
@@ -46,6 +46,18 @@ pub(crate) fn draft(origin: &Origin, brief: &str, products: &[&'static Product])
         "proposal_status": "draft",
     });
     plan(&mut body, chosen, percents);
+    Some(body)
+}
+
+// What tests of the protocol call a plan.
+const TEST_PROPOSAL: &str = "balanced_reach_q2";
+
+/// The sandbox's own draft, over what Acme sells without promises: it can be bought at once.
+pub(crate) fn for_tests(origin: &Origin) -> Option<Value> {
+    let products: Vec<&Product> = PRODUCTS.iter().filter(|product| !product.is_guaranteed()).collect();
+    let mut body = draft(origin, "Tests", &products)?;
+    body["proposal_id"] = json!(TEST_PROPOSAL);
+    body["name"] = json!("Balanced reach, for tests");
     Some(body)
 }
 
@@ -101,9 +113,7 @@ pub(crate) fn packages(body: &Value, budget: &TotalBudget) -> Result<Vec<Package
             product_id: part.product.id.to_owned(),
             pricing_option_id: part.product.pricing_option.to_owned(),
             budget: money(cents / 100.0).as_number().cloned(),
-            paused: false,
-            creatives: Vec::new(),
-            creative_assignments: Vec::new(),
+            ..PackageRequest::default()
         });
     }
     Ok(packages)
@@ -151,10 +161,10 @@ fn expiry(body: &Value) -> Option<DateTime<Utc>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::PRODUCTS;
 
     fn drafted(products: &[&'static Product]) -> Value {
-        let origin = Origin { account: "acct".into(), token: "task_1".into(), sandbox: false };
+        let origin =
+            Origin { account: "acct".into(), principal: "agent".into(), token: "task_1".into(), sandbox: false };
         draft(&origin, "A brief", products).unwrap()
     }
 

@@ -133,7 +133,7 @@ impl Refinement {
             return Ok((Some(proposals::committed(&proposal.body, Utc::now())), outcome("applied")));
         }
         if proposal.state == ProposalState::Committed {
-            return Ok((None, unable("It is firm. Ask for a new one with a brief.")));
+            return Ok((Some(proposal.body.clone()), unable("It is firm. Ask for a new one with a brief.")));
         }
         Ok(match proposals::refined(&proposal.body, asks, omitted) {
             Some(plan) => (Some(plan), outcome("applied")),

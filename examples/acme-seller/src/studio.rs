@@ -1,11 +1,14 @@
 //! The studio: builds and previews creatives.
 
 use crate::{Acme, Chore, Origin, Plan, plan, sandbox::Ext};
+use chrono::{SecondsFormat, TimeDelta, Utc};
 use handoff::prelude::*;
 use serde::Deserialize;
 
 // The one thing that the studio builds.
 const CAPABILITY: &str = "acme_image_300x250";
+// How long a preview can be looked at.
+const SHOWN: TimeDelta = TimeDelta::days(1);
 
 /// A `build_creative` request, as far as Acme reads it.
 #[derive(Clone, Debug, Deserialize)]
@@ -15,6 +18,10 @@ pub struct BuildCreative {
     pub message: Option<String>,
     #[serde(default)]
     pub target_capability_id: Option<String>,
+    #[serde(default)]
+    pub creative_id: Option<String>,
+    #[serde(default)]
+    pub target_format_id: Option<Value>,
     #[serde(default)]
     pub ext: Ext,
 }
@@ -44,8 +51,17 @@ pub(crate) async fn decide_to_preview(context: Context<Acme>, request: PreviewCr
     plan::decide(&context, &ext, async |_, origin| preview_creative(origin, &request)).await
 }
 
-/// Plans a creative: rendering takes the studio a while.
+/// Plans a creative: rendering takes the studio a while. A tag for one that is in the library is made at once.
 pub fn build_creative(origin: &Origin, request: &BuildCreative) -> Result<Plan, AdcpError> {
+    if let (Some(creative_id), Some(format)) = (&request.creative_id, &request.target_format_id) {
+        let url = format!("https://studio.acme.example/tags/{}", origin.id("tag"));
+        return Ok(Plan::Complete(origin.result(json!({
+            "creative_manifest": {
+                "format_id": format,
+                "assets": {"tag": {"asset_type": "url", "url": url, "description": format!("Shows {creative_id}.")}},
+            },
+        }))));
+    }
     if request.target_capability_id.as_deref() != Some(CAPABILITY) {
         return Err(AdcpError::correctable("UNSUPPORTED_FEATURE", "The studio does not build this.")
             .field("target_capability_id")
@@ -80,6 +96,7 @@ pub fn preview_creative(origin: &Origin, request: &PreviewCreative) -> Result<Pl
     let name = request.creative_id.as_deref().unwrap_or("default");
     let result = origin.result(json!({
         "response_type": "single",
+        "expires_at": (Utc::now() + SHOWN).to_rfc3339_opts(SecondsFormat::Secs, true),
         "previews": [{
             "preview_id": preview_id,
             "input": {"name": name},

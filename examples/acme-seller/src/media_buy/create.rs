@@ -1,10 +1,11 @@
 //! How a media buy is made.
 
-use super::{amount, enter, money};
+use super::{Package, amount, enter, ledger::has_creatives, money};
 use crate::{
     Acme, Desk, Origin, Plan, Ticket,
     booking::{BookingOrder, Line},
-    catalog::{self, CURRENCY, Product},
+    catalog::CURRENCY,
+    offers::{self, Offer},
     proposals::{self, TotalBudget},
     sandbox::Ext,
 };
@@ -43,12 +44,18 @@ pub struct Brand {
 }
 
 /// A package that is asked for.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct PackageRequest {
     pub product_id: String,
     pub pricing_option_id: String,
     #[serde(default)]
     pub budget: Option<Number>,
+    #[serde(default)]
+    pub bid_price: Option<Number>,
+    #[serde(default)]
+    pub targeting_overlay: Option<Value>,
+    #[serde(default)]
+    pub measurement_terms: Option<Value>,
     #[serde(default)]
     pub paused: bool,
     #[serde(default)]
@@ -68,19 +75,20 @@ pub async fn create(
     if let Some(proposal) = proposal {
         request.packages = proposals::packages(proposal, request.total_budget.as_ref().ok_or_else(no_budget)?)?;
     }
-    let products = check(&request)?;
+    let offers = check(acme, origin, &request).await?;
     let result = result(origin, &request);
-    if products.iter().any(|product| product.insertion_order) {
+    if offers.iter().any(|offer| offer.insertion_order) {
         let subject = format!("Insertion order of {} over {CURRENCY} {}", request.brand.domain, result["total_budget"]);
         return Ok(Plan::Review(Ticket::new(Desk::InsertionOrders, subject, result)));
     }
-    let guaranteed = products.iter().zip(&request.packages).filter(|(product, _)| product.is_guaranteed());
-    let lines: Vec<Line> = guaranteed
+    let by_line = offers.into_iter().zip(&request.packages);
+    let by_line = by_line.filter(|(offer, package)| offer.is_booked_by_line(package.amount()));
+    let lines: Vec<Line> = by_line
         .zip(1..)
-        .map(|((product, package), number)| Line {
+        .map(|((offer, package), number)| Line {
             number,
-            product_id: product.id.to_owned(),
-            name: product.name.to_owned(),
+            product_id: package.product_id.clone(),
+            name: offer.name,
             budget: package.budget.clone(),
         })
         .collect();
@@ -91,7 +99,7 @@ pub async fn create(
     Ok(Plan::Complete(entered.into_record().result))
 }
 
-fn check(request: &CreateMediaBuy) -> Result<Vec<&'static Product>, AdcpError> {
+async fn check(acme: &Acme, origin: &Origin, request: &CreateMediaBuy) -> Result<Vec<Offer>, AdcpError> {
     if request.packages.is_empty() {
         return Err(AdcpError::correctable("INVALID_REQUEST", "A media buy needs a package.").field("packages"));
     }
@@ -104,30 +112,67 @@ fn check(request: &CreateMediaBuy) -> Result<Vec<&'static Product>, AdcpError> {
     if start.is_some_and(|start| request.end_time <= start) {
         return Err(AdcpError::correctable("INVALID_REQUEST", "The end is not after the start.").field("end_time"));
     }
-    request.packages.iter().enumerate().map(|(index, package)| check_package(index, package)).collect()
+    let mut offers = Vec::new();
+    for (index, package) in request.packages.iter().enumerate() {
+        offers.push(check_package(acme, origin, index, package).await?);
+    }
+    Ok(offers)
 }
 
-fn check_package(index: usize, package: &PackageRequest) -> Result<&'static Product, AdcpError> {
-    let Some(product) = catalog::find(&package.product_id) else {
+async fn check_package(
+    acme: &Acme,
+    origin: &Origin,
+    index: usize,
+    package: &PackageRequest,
+) -> Result<Offer, AdcpError> {
+    let field = |name: &str| format!("packages[{index}].{name}");
+    let Some(offer) = offers::find(acme, origin, &package.product_id).await? else {
         return Err(AdcpError::correctable("PRODUCT_NOT_FOUND", "Acme does not sell this product.")
-            .field(format!("packages[{index}].product_id"))
+            .field(field("product_id"))
             .suggestion("Choose a product from get_products."));
     };
-    if package.pricing_option_id != product.pricing_option {
+    let Some(price) = offer.price(&package.pricing_option_id) else {
+        let options: Vec<String> = offer.prices.iter().map(|price| format!("{:?}", price.option)).collect();
         return Err(AdcpError::correctable("INVALID_REQUEST", "The product has no such pricing option.")
-            .field(format!("packages[{index}].pricing_option_id"))
-            .suggestion(format!("Use {:?}.", product.pricing_option)));
+            .field(field("pricing_option_id"))
+            .suggestion(format!("Use {}.", options.join(" or "))));
+    };
+    if let (Some(floor), Some(bid)) = (price.floor, &package.bid_price)
+        && amount(bid) < floor
+    {
+        return Err(AdcpError::correctable("INVALID_REQUEST", "The bid is below the floor.")
+            .field(field("bid_price"))
+            .suggestion(format!("Bid {floor} or more.")));
     }
-    check_budget(product, package.budget.as_ref(), &format!("packages[{index}].budget"))?;
-    Ok(product)
+    check_budget(&offer, package.budget.as_ref(), &field("budget"))?;
+    check_terms(package.measurement_terms.as_ref(), &field("measurement_terms"))?;
+    Ok(offer)
 }
 
-/// Refuses a budget below the product's minimum.
-pub(super) fn check_budget(product: &Product, budget: Option<&Number>, field: &str) -> Result<(), AdcpError> {
-    if budget.map(amount).unwrap_or_default() >= f64::from(product.minimum) {
+/// Refuses a budget below what the product costs at least.
+pub(super) fn check_budget(offer: &Offer, budget: Option<&Number>, field: &str) -> Result<(), AdcpError> {
+    if budget.map(amount).unwrap_or_default() >= f64::from(offer.minimum) {
         return Ok(());
     }
-    Err(below_minimum(product.name, product.minimum, field))
+    Err(below_minimum(&offer.name, offer.minimum, field))
+}
+
+// What Acme's counts and a vendor's always differ by, in percent; and how long Acme waits for a vendor's.
+const VARIANCE: f64 = 5.0;
+const WINDOWS: [&str; 3] = ["live", "c3", "c7"];
+
+// Whoever bills by another's count bills so that Acme can.
+fn check_terms(terms: Option<&Value>, field: &str) -> Result<(), AdcpError> {
+    let Some(billing) = terms.and_then(|terms| terms.get("billing_measurement")) else { return Ok(()) };
+    let window = billing["measurement_window"].as_str().is_none_or(|window| WINDOWS.contains(&window));
+    let variance = billing["max_variance_percent"].as_f64().is_none_or(|percent| percent >= VARIANCE);
+    if window && variance {
+        return Ok(());
+    }
+    let at = if window { "max_variance_percent" } else { "measurement_window" };
+    Err(AdcpError::correctable("TERMS_REJECTED", "Acme does not bill by these measurements.")
+        .field(format!("{field}.billing_measurement.{at}"))
+        .suggestion(format!("Allow {VARIANCE} percent or more, and ask for one of {}.", WINDOWS.join(", "))))
 }
 
 /// The refusal of a budget that is less than what something costs.
@@ -143,25 +188,12 @@ fn no_budget() -> AdcpError {
 }
 
 fn result(origin: &Origin, request: &CreateMediaBuy) -> Value {
-    let packages: Vec<Value> = request
-        .packages
-        .iter()
-        .zip(1..)
-        .map(|(package, number)| {
-            json!({
-                "package_id": format!("{}_{number}", origin.id("pkg")),
-                "product_id": package.product_id,
-                "pricing_option_id": package.pricing_option_id,
-                "budget": package.budget,
-                "paused": package.paused,
-            })
-        })
-        .collect();
-    let has_creatives =
-        |package: &PackageRequest| !package.creatives.is_empty() || !package.creative_assignments.is_empty();
+    let packages: Vec<Package> =
+        request.packages.iter().zip(1..).map(|(package, number)| package.at(origin, number)).collect();
     let status = if request.paused {
         "paused"
-    } else if request.packages.iter().all(has_creatives) {
+    } else if request.packages.iter().zip(&packages).all(|(one, made)| !one.creatives.is_empty() || has_creatives(made))
+    {
         "pending_start"
     } else {
         "pending_creatives"
@@ -179,4 +211,25 @@ fn result(origin: &Origin, request: &CreateMediaBuy) -> Value {
         result["name"] = json!(name);
     }
     result
+}
+
+impl PackageRequest {
+    fn amount(&self) -> f64 {
+        self.budget.as_ref().map(amount).unwrap_or_default()
+    }
+
+    fn at(&self, origin: &Origin, number: u32) -> Package {
+        Package {
+            package_id: format!("{}_{number}", origin.id("pkg")),
+            product_id: Some(self.product_id.clone()),
+            pricing_option_id: Some(self.pricing_option_id.clone()),
+            budget: self.budget.clone(),
+            bid_price: self.bid_price.clone(),
+            targeting_overlay: self.targeting_overlay.clone(),
+            measurement_terms: self.measurement_terms.clone(),
+            creative_assignments: self.creative_assignments.clone(),
+            paused: self.paused,
+            canceled: false,
+        }
+    }
 }

@@ -19,10 +19,23 @@ pub struct Package {
     pub pricing_option_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Number>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bid_price: Option<Number>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targeting_overlay: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measurement_terms: Option<Value>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub creative_assignments: Vec<Value>,
     #[serde(default)]
     pub paused: bool,
     #[serde(default)]
     pub canceled: bool,
+}
+
+/// Whether there is something to show.
+pub(super) fn has_creatives(package: &Package) -> bool {
+    !package.creative_assignments.is_empty()
 }
 
 /// A media buy as it was made.

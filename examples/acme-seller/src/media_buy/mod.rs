@@ -1,19 +1,25 @@
 //! Media buys: how they are made, changed and undone.
 
+mod assign;
 mod create;
+mod delivery;
 mod ledger;
+pub(crate) mod lifecycle;
 mod show;
 mod update;
 
+pub(crate) use assign::assign;
 pub use create::{CreateMediaBuy, create};
 pub(crate) use create::{PackageRequest, below_minimum};
+pub use delivery::{Delivered, GetMediaBuyDelivery, delivered, get_media_buy_delivery};
+pub(crate) use delivery::{deliver, get as get_delivery};
 pub(crate) use ledger::unreadable;
 pub use ledger::{Change, MediaBuy, Package, enter, enter_change, find, undo};
 pub(crate) use show::get_media_buys;
-pub use show::{GetMediaBuys, Page, Statuses};
+pub use show::{GetMediaBuys, Statuses};
 pub use update::{UpdateMediaBuy, update};
 
-use crate::{Acme, catalog, plan, proposals};
+use crate::{Acme, Origin, catalog, offers, plan, proposals};
 use handoff::prelude::*;
 
 /// The handler of `create_media_buy`.
@@ -31,7 +37,19 @@ pub(crate) async fn update_media_buy(context: Context<Acme>, request: UpdateMedi
 
 /// The protocol demands that a buy of only non-guaranteed products is answered at once.
 pub(crate) async fn answers_at_once(context: Context<Acme>, request: Value) -> bool {
-    only_non_guaranteed(&request, context.proposal())
+    if !only_non_guaranteed(&request, context.proposal()) {
+        return false;
+    }
+    // The sandbox may have more.
+    let origin = Origin::of(&context);
+    for product in products(&request) {
+        if let Ok(Some(offer)) = offers::find(context.state(), &origin, product).await
+            && offer.guaranteed
+        {
+            return false;
+        }
+    }
+    true
 }
 
 /// Whether the request, of this proposal if it names one, buys nothing that is guaranteed.
@@ -39,9 +57,12 @@ pub fn only_non_guaranteed(request: &Value, proposal: Option<&Value>) -> bool {
     if let Some(proposal) = proposal {
         return !proposals::products(proposal).any(catalog::Product::is_guaranteed);
     }
+    !products(request).filter_map(catalog::find).any(catalog::Product::is_guaranteed)
+}
+
+fn products(request: &Value) -> impl Iterator<Item = &str> {
     let packages = request.get("packages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let products = packages.iter().filter_map(|package| package.get("product_id").and_then(Value::as_str));
-    !products.filter_map(catalog::find).any(catalog::Product::is_guaranteed)
+    packages.iter().filter_map(|package| package.get("product_id").and_then(Value::as_str))
 }
 
 pub(crate) fn amount(number: &serde_json::Number) -> f64 {

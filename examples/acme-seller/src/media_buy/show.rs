@@ -1,7 +1,7 @@
 //! `get_media_buys`: what the order book has, page by page.
 
 use super::{MediaBuy, find};
-use crate::{Acme, catalog::CURRENCY, order_book::Ledger};
+use crate::{Acme, catalog::CURRENCY, order_book::Ledger, page::Page};
 use handoff::prelude::*;
 use serde::Deserialize;
 
@@ -26,22 +26,8 @@ pub enum Statuses {
     Several(Vec<String>),
 }
 
-/// Which page.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default)]
-pub struct Page {
-    max_results: usize,
-    cursor: Option<String>,
-}
-
-impl Default for Page {
-    fn default() -> Self {
-        Self { max_results: 50, cursor: None }
-    }
-}
-
 impl Statuses {
-    fn admit(&self, status: &str) -> bool {
+    pub(super) fn admit(&self, status: &str) -> bool {
         match self {
             Self::One(one) => one == status,
             Self::Several(several) => several.iter().any(|one| one == status),
@@ -74,15 +60,9 @@ pub(crate) async fn get_media_buys(context: Context<Acme>, request: GetMediaBuys
         }
     }
     found.sort_by(|a, b| a.media_buy_id.cmp(&b.media_buy_id));
-    let after = request.pagination.cursor.as_deref().unwrap_or_default();
-    let mut rest = found.iter().filter(|media_buy| media_buy.media_buy_id.as_str() > after);
-    let page: Vec<&MediaBuy> = rest.by_ref().take(request.pagination.max_results.clamp(1, 100)).collect();
-    let mut pagination = json!({"has_more": false, "total_count": found.len()});
-    if rest.next().is_some() {
-        pagination["has_more"] = json!(true);
-        pagination["cursor"] = json!(page.last().map(|media_buy| &media_buy.media_buy_id));
-    }
-    let media_buys: Vec<Value> = page.into_iter().map(to_wire).collect();
+    let (page, mut pagination) = request.pagination.of(&found, |media_buy| &media_buy.media_buy_id)?;
+    pagination["total_count"] = json!(found.len());
+    let media_buys: Vec<Value> = page.iter().map(to_wire).collect();
     Ok(json!({"status": "completed", "media_buys": media_buys, "pagination": pagination}))
 }
 
@@ -104,11 +84,20 @@ fn to_wire(media_buy: &MediaBuy) -> Value {
 }
 
 fn package(package: &super::Package) -> Value {
-    json!({
+    let mut wire = json!({
         "package_id": package.package_id,
         "product_id": package.product_id,
         "budget": package.budget,
         "paused": package.paused,
         "canceled": package.canceled,
-    })
+    });
+    for (field, value) in [
+        ("bid_price", package.bid_price.clone().map(Value::Number)),
+        ("targeting_overlay", package.targeting_overlay.clone()),
+    ] {
+        if let Some(value) = value {
+            wire[field] = value;
+        }
+    }
+    wire
 }

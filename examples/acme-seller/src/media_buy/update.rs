@@ -1,12 +1,10 @@
 //! How a media buy is changed.
 
-use super::{Change, MediaBuy, Package, amount, create::check_budget, enter_change, find, money};
-use crate::{
-    Acme, Desk, Origin, Plan, Ticket,
-    catalog::{self, CURRENCY},
-    order_book::Entered,
-    sandbox::Ext,
+use super::{
+    Change, MediaBuy, Package, amount, create::check_budget, enter_change, find, ledger::has_creatives, lifecycle,
+    money,
 };
+use crate::{Acme, Desk, Origin, Plan, Ticket, catalog::CURRENCY, offers, order_book::Entered, sandbox::Ext};
 use handoff::prelude::*;
 use serde::Deserialize;
 use serde_json::Number;
@@ -35,6 +33,12 @@ pub struct PackageUpdate {
     #[serde(default)]
     pub budget: Option<Number>,
     #[serde(default)]
+    pub bid_price: Option<Number>,
+    #[serde(default)]
+    pub targeting_overlay: Option<Value>,
+    #[serde(default)]
+    pub creative_assignments: Option<Vec<Value>>,
+    #[serde(default)]
     pub paused: Option<bool>,
     #[serde(default)]
     pub canceled: Option<bool>,
@@ -52,7 +56,7 @@ pub async fn update(acme: &Acme, origin: &Origin, request: UpdateMediaBuy) -> Re
         if let Some(done) = changes.into_iter().find(|change| change.token == origin.token) {
             return Ok(Plan::Complete(done.result));
         }
-        let (change, signature_needed) = apply(origin, &media_buy, &request)?;
+        let (change, signature_needed) = apply(acme, origin, &media_buy, &request).await?;
         if signature_needed {
             let subject = format!("Amendment of the insertion order of {id}");
             return Ok(Plan::Review(Ticket::new(Desk::InsertionOrders, subject, change.result)));
@@ -65,14 +69,21 @@ pub async fn update(acme: &Acme, origin: &Origin, request: UpdateMediaBuy) -> Re
 }
 
 /// The change, and whether somebody needs to sign it.
-fn apply(origin: &Origin, media_buy: &MediaBuy, request: &UpdateMediaBuy) -> Result<(Change, bool), AdcpError> {
+async fn apply(
+    acme: &Acme,
+    origin: &Origin,
+    media_buy: &MediaBuy,
+    request: &UpdateMediaBuy,
+) -> Result<(Change, bool), AdcpError> {
     if request.revision.is_some_and(|revision| revision != media_buy.revision) {
         return Err(AdcpError::transient("CONFLICT", format!("The media buy is at revision {}.", media_buy.revision))
             .field("revision")
             .suggestion("Read the media buy again, and repeat the change if it still makes sense."));
     }
-    if media_buy.media_buy_status == "canceled" {
-        return Err(AdcpError::correctable("INVALID_STATE", "The media buy is canceled.").field("media_buy_id"));
+    let now = media_buy.media_buy_status.as_str();
+    if lifecycle::is_final(now) {
+        let code = if request.canceled == Some(true) { "NOT_CANCELLABLE" } else { "INVALID_STATE" };
+        return Err(AdcpError::correctable(code, format!("The media buy is {now} for good.")).field("media_buy_id"));
     }
     let mut packages = media_buy.packages.clone();
     let mut affected = Vec::new();
@@ -85,11 +96,21 @@ fn apply(origin: &Origin, media_buy: &MediaBuy, request: &UpdateMediaBuy) -> Res
         };
         if let Some(budget) = &update.budget {
             let before = package.budget.replace(budget.clone());
-            if let Some(product) = package.product_id.as_deref().and_then(catalog::find) {
-                check_budget(product, Some(budget), &field("budget"))?;
+            let product_id = package.product_id.clone().unwrap_or_default();
+            if let Some(offer) = offers::find(acme, origin, &product_id).await? {
+                check_budget(&offer, Some(budget), &field("budget"))?;
                 let more = before.as_ref().is_none_or(|before| amount(budget) > amount(before));
-                signature_needed |= product.insertion_order && more;
+                signature_needed |= offer.insertion_order && more;
             }
+        }
+        if let Some(bid) = &update.bid_price {
+            package.bid_price = Some(bid.clone());
+        }
+        if let Some(targeting) = &update.targeting_overlay {
+            package.targeting_overlay = Some(targeting.clone());
+        }
+        if let Some(assignments) = &update.creative_assignments {
+            package.creative_assignments.clone_from(assignments);
         }
         package.paused = update.paused.unwrap_or(package.paused);
         package.canceled |= update.canceled.unwrap_or(false);
@@ -98,8 +119,9 @@ fn apply(origin: &Origin, media_buy: &MediaBuy, request: &UpdateMediaBuy) -> Res
     let status = match (request.canceled, request.paused) {
         (Some(true), _) => "canceled",
         (_, Some(true)) => "paused",
-        (_, Some(false)) if media_buy.media_buy_status == "paused" => "pending_start",
-        _ => &media_buy.media_buy_status,
+        // The protocol knows no way back to waiting: what goes on is active, and delivers from its start on.
+        (_, Some(false)) if now == "paused" => "active",
+        _ => with_creatives(now, &packages),
     };
     let result = origin.result(json!({
         "media_buy_id": media_buy.media_buy_id,
@@ -117,6 +139,12 @@ fn apply(origin: &Origin, media_buy: &MediaBuy, request: &UpdateMediaBuy) -> Res
         result,
     };
     Ok((change, signature_needed))
+}
+
+/// What a media buy of this status becomes with these packages: ready, once all that run have something to show.
+pub(super) fn with_creatives<'a>(status: &'a str, packages: &[Package]) -> &'a str {
+    let ready = packages.iter().filter(|package| !package.canceled).all(has_creatives);
+    if status == "pending_creatives" && ready { "pending_start" } else { status }
 }
 
 pub(super) fn total(packages: &[Package]) -> Value {

@@ -10,4 +10,5 @@ mod proposals;
 mod protocol;
 mod slice;
 mod sockets;
+mod storyboards;
 mod strangers;

@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/programs/");
+pub(crate) const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/programs/");
 pub(crate) const REVIEWS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/acme-seller/reviews/");
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -74,6 +74,6 @@ impl Buyer {
     }
 }
 
-fn variable(name: &str) -> Result<String> {
+pub(crate) fn variable(name: &str) -> Result<String> {
     std::env::var(name).with_context(|| format!("run make test, which sets {name}"))
 }

@@ -1,5 +1,7 @@
 //! What Acme asks its buyers to send, and what it answers, against the protocol's own JSON schemas.
 
+mod sandbox;
+
 use acme_seller::{
     Acme, BookedLine, NoticeBoard, Options, Origin, Plan, Ticket, book_line, build_creative, confirm, get_products,
     get_signals, media_buy, order_book::Ledger, preview_creative, release, sync_audiences, sync_creatives,
@@ -107,13 +109,18 @@ fn acme() -> (Acme, TempDir) {
 }
 
 fn origin(token: &str) -> Origin {
-    Origin { account: "acct_pinnacle".into(), token: format!("task_{token}"), sandbox: false }
+    Origin {
+        account: "acct_pinnacle".into(),
+        principal: "agent".into(),
+        token: format!("task_{token}"),
+        sandbox: false,
+    }
 }
 
 fn task(token: &str, verb: &str) -> TaskSummary {
-    let Origin { account, token: task_id, sandbox } = origin(token);
+    let Origin { account, principal, token: task_id, sandbox } = origin(token);
     let workflow_id = format!("{account}/{task_id}");
-    TaskSummary { task_id, verb: verb.into(), account, principal: "agent".into(), workflow_id, sandbox }
+    TaskSummary { task_id, verb: verb.into(), account, principal, workflow_id, sandbox }
 }
 
 fn completed(plan: Plan) -> Value {
@@ -311,7 +318,7 @@ fn discovery_answers_in_every_mode() {
     assert_result("get_products", &unchanged);
     assert_eq!(unchanged["unchanged"], true);
     for (name, signals) in [("wholesale", 2), ("brief", 1)] {
-        let result = completed(get_signals(&origin, &request(&format!("get_signals.{name}"))));
+        let result = completed(get_signals(&origin, &request(&format!("get_signals.{name}"))).unwrap());
         assert_result("get_signals", &result);
         assert_eq!(result["signals"].as_array().unwrap().len(), signals, "{name}");
     }
@@ -346,7 +353,7 @@ async fn a_proposal_is_drafted_refined_finalized_and_bought() {
     assert_eq!(again["proposals"][0], committed.body);
     let firm = answer("5", &request("get_products.refine_proposal"), Some(&committed)).unwrap();
     assert_result("get_products", &firm);
-    assert_eq!((&firm["refinement_applied"][0]["status"], firm.get("proposals")), (&json!("unable"), None));
+    assert_eq!((&firm["refinement_applied"][0]["status"], &firm["proposals"][0]), (&json!("unable"), &committed.body));
 
     let (acme, _dir) = acme();
     let purchase = || request("create_media_buy.proposal");
@@ -401,6 +408,13 @@ async fn the_back_office_and_the_studio_answer_as_the_protocol_has_it() {
     let (acme, _dir) = acme();
     let matched = sync_audiences(&acme, &origin("1"), request("sync_audiences")).await.unwrap();
     assert_result("sync_audiences", &completed(matched));
+    let known = sync_audiences(&acme, &origin("7"), serde_json::from_value(json!({})).unwrap()).await.unwrap();
+    let known = completed(known);
+    assert_result("sync_audiences", &known);
+    assert_eq!(
+        (&known["audiences"][0]["audience_id"], &known["audiences"][0]["action"]),
+        (&json!("nova_owners"), &json!("unchanged"))
+    );
     let busy = Acme { options: Options { members_at_once: 1, ..acme.options.clone() }, ..acme };
     let Plan::BackOffice(chore) = sync_audiences(&busy, &origin("2"), request("sync_audiences")).await.unwrap() else {
         panic!("at once")
@@ -410,6 +424,12 @@ async fn the_back_office_and_the_studio_answer_as_the_protocol_has_it() {
         panic!("at once")
     };
     assert_result("build_creative", &chore.result);
+    let tag = json!({
+        "creative_id": "nova_ev_01",
+        "target_format_id": {"agent_url": "https://formats.example", "id": "vast_30s"},
+    });
+    let tag = build_creative(&origin("6"), &serde_json::from_value(tag).unwrap()).unwrap();
+    assert_result("build_creative", &completed(tag));
     let preview = preview_creative(&origin("4"), &request("preview_creative")).unwrap();
     assert_result("preview_creative", &completed(preview));
     let preview = preview_creative(&origin("5"), &request("preview_creative.allow_async")).unwrap();
