@@ -204,8 +204,8 @@ pub(crate) struct WebhookArgs {
     /// How long a webhook is sent until it arrives: 1d to 7d
     #[arg(long, env = "HANDOFF_WEBHOOK_HORIZON", default_value = "3d", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Webhooks")]
     webhook_horizon: Duration,
-    /// What is done with a webhook that is registered without operation_id: required (it is refused) or tolerated (nothing is ever
-    /// sent to it)
+    /// What is done with a webhook that is registered without operation_id: required (it is refused), tolerated (nothing is ever
+    /// sent to it) or assigned (the task's id stands in its place)
     #[arg(
         long,
         env = "HANDOFF_WEBHOOK_OPERATION_ID",

@@ -78,8 +78,13 @@ impl Door {
                 Err(AdcpError::correctable("INVALID_REQUEST", format!("The request can't be read: {error}.")).into())
             }
         };
-        let projected =
-            answered.and_then(|body| Ok(version::project(release, self.catalog.protocol_name(&call.tool), body)?));
+        let projected = answered.and_then(|body| {
+            let mut body = version::project(release, self.catalog.protocol_name(&call.tool), body)?;
+            if let Ok(request) = &request {
+                version::echo_key(release, &call.tool, request, &mut body);
+            }
+            Ok(body)
+        });
         let (body, is_error) = match projected {
             // A controller's refusal is an answer of a shape of its own.
             Ok(body) => {

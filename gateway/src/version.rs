@@ -92,6 +92,16 @@ pub(crate) fn project(release: Release, tool: &str, mut body: Value) -> Result<V
     Ok(body)
 }
 
+/// 3.0's buyers find the key of a purchase in its answer.
+pub(crate) fn echo_key(release: Release, tool: &str, request: &Value, body: &mut Value) {
+    if release == Release::V3_0
+        && tool == "create_media_buy"
+        && let Some(key) = request.get("idempotency_key").filter(|key| key.is_string())
+    {
+        body["idempotency_key"] = key.clone();
+    }
+}
+
 /// An error's body as the release has it.
 pub(crate) fn project_error(release: Release, mut body: Value) -> Value {
     // 3.0 takes whatever else stands beside them in this one error for a leak of the request that holds the key.
@@ -211,6 +221,24 @@ mod tests {
         }
         for tool in ["create_media_buy", "get_adcp_capabilities", "get_task_status", "refine_proposals"] {
             assert_eq!(stamp(Release::V3_1, tool, json!({})), json!({"adcp_version": "3.1"}), "{tool}");
+        }
+    }
+
+    #[test]
+    fn in_3_0_a_purchase_is_answered_with_its_key() {
+        let request = json!({"idempotency_key": "k"});
+        let told = |release, tool, request: &Value| {
+            let mut body = json!({});
+            echo_key(release, tool, request, &mut body);
+            body
+        };
+        assert_eq!(told(Release::V3_0, TOOL, &request), json!({"idempotency_key": "k"}));
+        for (release, tool, request) in [
+            (Release::V3_1, TOOL, &request),
+            (Release::V3_0, "update_media_buy", &request),
+            (Release::V3_0, TOOL, &json!({"idempotency_key": null})),
+        ] {
+            assert_eq!(told(release, tool, request), json!({}), "{release} {tool} {request}");
         }
     }
 

@@ -19,6 +19,8 @@ pub enum OperationIdPolicy {
     Required,
     /// It is taken, and nothing is ever sent.
     Tolerated,
+    /// It is taken, and the task's id stands in its place: for buyers of AdCP 3.0, who had none to send.
+    Assigned,
 }
 
 impl FromStr for OperationIdPolicy {
@@ -28,7 +30,8 @@ impl FromStr for OperationIdPolicy {
         match text {
             "required" => Ok(Self::Required),
             "tolerated" => Ok(Self::Tolerated),
-            _ => Err("it is \"required\" or \"tolerated\"".to_owned()),
+            "assigned" => Ok(Self::Assigned),
+            _ => Err("it is \"required\", \"tolerated\" or \"assigned\"".to_owned()),
         }
     }
 }
@@ -38,6 +41,7 @@ impl fmt::Display for OperationIdPolicy {
         f.write_str(match self {
             Self::Required => "required",
             Self::Tolerated => "tolerated",
+            Self::Assigned => "assigned",
         })
     }
 }

@@ -51,6 +51,15 @@ pub(super) fn check_webhook(webhook: &Webhook, policy: &Policy) -> Result<(), Ad
     Registration::read(&config, policy).map(|_| ())
 }
 
+/// Puts an `operation_id` where the buyer's would be, if there is none.
+pub(super) fn name_operation(webhook: &mut Webhook, operation_id: &str) {
+    let Ok(Value::Object(mut config)) = serde_json::from_str(&webhook.config_json) else { return };
+    if config.get("operation_id").is_none_or(Value::is_null) {
+        config.insert("operation_id".into(), operation_id.into());
+        webhook.config_json = Value::Object(config).to_string();
+    }
+}
+
 /// The path of a secret that is left in a request for the seller.
 pub(super) fn secret_for_seller(request: &Value) -> Option<String> {
     let fields = request.as_object()?;

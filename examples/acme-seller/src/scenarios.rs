@@ -9,6 +9,7 @@ use crate::{
     seeds::{self, Kind, Seed},
 };
 use async_trait::async_trait;
+use chrono::Utc;
 use handoff::{prelude::*, seller::ToolHandler};
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -125,7 +126,8 @@ async fn seed_media_buy(acme: &Acme, origin: &Origin, params: Value) -> Result<V
         media_buy_status: status.clone(),
         revision: 1,
         packages: packages.map_err(|error| unreadable(&error))?.unwrap_or_default(),
-        result: json!({"confirmed_at": fixture.get("confirmed_at")}),
+        // What is active was confirmed.
+        result: json!({"confirmed_at": fixture.get("confirmed_at").cloned().unwrap_or_else(|| json!(Utc::now()))}),
         media_buy_id: media_buy_id.clone(),
     };
     let key = Key::of(&[&origin.account, &media_buy_id])?;

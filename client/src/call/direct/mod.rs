@@ -79,7 +79,7 @@ impl Handoff {
     {
         caller.check()?;
         let longest_wait = self.config().sync_deadline;
-        let request = match verbs::find(tool) {
+        let mut request = match verbs::find(tool) {
             Some(verb) if verb.is_discovery() => Request::read(tool, request_text, longest_wait)?,
             Some(_) => return self.call(caller, tool, request_text).await,
             None => Request::read_plain(tool, request_text, longest_wait)?,
@@ -89,6 +89,7 @@ impl Handoff {
         if request.verb.is_some() {
             fits(&input)?;
             self.check_secrets(&request)?;
+            self.name_operation(&mut request, &input);
         }
         let correlation_id = input.correlation_id.clone();
         let answering = async {

@@ -19,7 +19,10 @@ use handoff_client::{
 use handoff_proto::wire::{GetTaskStatusRequest, TaskStatus, task_status_body};
 use handoff_store::{WebhookAttempt, WebhookRecord, WebhookState};
 use handoff_tests::{InProcessWorker, Kind, Schemas, World, eventually, eventually_within, fresh_key, lab::LAB_VERBS};
-use handoff_webhooks::keys::{Algorithm, LocalKey, SigningKeys, jwks_document};
+use handoff_webhooks::{
+    OperationIdPolicy,
+    keys::{Algorithm, LocalKey, SigningKeys, jwks_document},
+};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -129,6 +132,26 @@ async fn every_end_is_told_once(kind: Kind) {
         assert_eq!((&body["operation_id"], &body["token"]), (&json!("op-1"), &json!("t".repeat(16))));
         assert_eq!(body["context"], body["result"]["context"]);
         schemas.check("core/mcp-webhook-payload.json", &body);
+    }
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_buyer_has_no_operation_id_the_task_may_stand_in() {
+    let world = world(Kind::Sqlite, |config| config.webhooks.operation_id = OperationIdPolicy::Assigned).await;
+    let worker = started(&world).await;
+    let endpoint = Endpoint::start([]).await;
+    for (named, key) in [(false, fresh_key()), (true, fresh_key())] {
+        let mut request = handoff_tests::request(&key, json!({"arm": "task"}));
+        request["push_notification_config"] = json!({"url": endpoint.url()});
+        if named {
+            request["push_notification_config"]["operation_id"] = json!("op-1");
+        }
+        let task_id = world.send(REGULAR_VERB, &request).await.unwrap().task_id;
+        ends(&world, &task_id).await;
+        let body = endpoint.came().pop().unwrap().json();
+        assert_eq!(body["operation_id"], if named { json!("op-1") } else { json!(task_id) });
+        assert_eq!(world.send(REGULAR_VERB, &request).await.unwrap().task_id, task_id, "the same request still");
     }
     worker.stop().await;
 }
