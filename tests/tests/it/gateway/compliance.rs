@@ -10,7 +10,6 @@ use std::sync::LazyLock;
 
 const CONTROLLER: &str = "comply_test_controller";
 const TESTING: &str = "HANDOFF_COMPLIANCE_TESTING";
-const TASK: &str = "task_async_signed_io_q2";
 
 static SCHEMAS: LazyLock<Option<Schemas>> = LazyLock::new(Schemas::find);
 
@@ -218,6 +217,8 @@ on_both_databases! {
         let acme = Acme::new(&world).unwrap().set(TESTING, "true");
         let _worker = acme.worker().unwrap();
         let front = acme.gateway().await.unwrap();
+        // The tests share a Temporal server, and so its workflow ids.
+        let forced_id = format!("forced-{}", fresh_key());
         let result = json!({
             "media_buy_id": "mb_async_signed_io_q2", "media_buy_status": "active", "revision": 1,
             "confirmed_at": "2026-08-12T12:00:00Z", "packages": [],
@@ -225,24 +226,24 @@ on_both_databases! {
         // Twice in a row on one database.
         for _ in 0..2 {
             let forced = control(&front, "force_create_media_buy_arm", json!({
-                "arm": "submitted", "task_id": TASK, "message": "The insertion order is to be signed.",
+                "arm": "submitted", "task_id": forced_id, "message": "The insertion order is to be signed.",
             }))
             .await;
-            assert_eq!(forced.body["forced"], json!({"arm": "submitted", "task_id": TASK}), "{}", forced.body);
+            assert_eq!(forced.body["forced"], json!({"arm": "submitted", "task_id": forced_id}), "{}", forced.body);
             let request = acme_request("create_media_buy.non_guaranteed");
             let submitted = front.call("create_media_buy", &request).await.body;
-            assert_eq!((&submitted["status"], &submitted["task_id"]), (&json!("submitted"), &json!(TASK)), "{submitted}");
+            assert_eq!((&submitted["status"], &submitted["task_id"]), (&json!("submitted"), &json!(forced_id)), "{submitted}");
             let replayed = front.call("create_media_buy", &request).await.body;
-            assert_eq!((&replayed["task_id"], &replayed["replayed"]), (&json!(TASK), &json!(true)), "{replayed}");
+            assert_eq!((&replayed["task_id"], &replayed["replayed"]), (&json!(forced_id), &json!(true)), "{replayed}");
             // One request, and no more.
             let next = front.call("create_media_buy", &acme_request("create_media_buy.non_guaranteed")).await.body;
             assert_eq!(next["status"], "completed", "{next}");
 
-            let wrong = control(&front, "force_task_completion", json!({"task_id": TASK, "result": {"packages": []}})).await;
+            let wrong = control(&front, "force_task_completion", json!({"task_id": forced_id, "result": {"packages": []}})).await;
             assert_eq!(refusal(&wrong).0, "INVALID_PARAMS", "{}", wrong.body);
-            let declined = json!({"task_id": TASK, "result": {"status": "rejected", "reason": "no"}});
+            let declined = json!({"task_id": forced_id, "result": {"status": "rejected", "reason": "no"}});
             assert_eq!(refusal(&control(&front, "force_task_completion", declined).await).0, "INVALID_PARAMS");
-            let completion = json!({"task_id": TASK, "result": result});
+            let completion = json!({"task_id": forced_id, "result": result});
             let foreign = front.call_as(OTHER_API_KEY, CONTROLLER, &scenario("force_task_completion", completion.clone())).await;
             assert_eq!(refusal(&foreign).0, "NOT_FOUND", "{}", foreign.body);
             let ended = control(&front, "force_task_completion", completion.clone()).await.body;
@@ -255,7 +256,7 @@ on_both_databases! {
             let told = control(&front, "force_task_completion", other).await;
             assert_eq!((refusal(&told).0, &told.body["current_state"]), ("INVALID_TRANSITION", &json!("completed")));
 
-            let poll = json!({"task_id": TASK, "include_result": true});
+            let poll = json!({"task_id": forced_id, "include_result": true});
             let polled = eventually("the result is there", || async {
                 let polled = front.call("get_task_status", &poll).await.body;
                 (polled["status"] == "completed").then_some(polled)
