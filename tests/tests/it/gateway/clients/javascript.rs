@@ -95,7 +95,7 @@ async fn what_an_older_client_can_not_have_it_is_told_clearly() {
     refused("get_task_status", json!({"task_id": "task_00000000000000000000000000000000"}), "REFERENCE_NOT_FOUND")
         .await;
     // A tool of its release that this seller has not, and one of ours that it does not know.
-    refused("list_property_lists", json!({}), "UNSUPPORTED_FEATURE").await;
+    refused("get_creative_delivery", json!({}), "UNSUPPORTED_FEATURE").await;
     refused("buy_products", json!({}), "UNSUPPORTED_FEATURE").await;
     for (name, value) in [("adcp_major_version", json!(2)), ("adcp_version", json!("2.6"))] {
         let mut of_another_version = request("create_media_buy.non_guaranteed");
