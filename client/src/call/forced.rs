@@ -112,11 +112,16 @@ mod tests {
         Caller, Handoff,
         call::{Answer, CallError, Direct, DirectContext},
         sandbox::{ForcedArm, SandboxError},
-        testing::{FakeRegistry, Say, count, fake_handoff, told},
+        testing::{Calls, FakeRegistry, Say, count, fake_handoff, told},
     };
     use handoff_proto::{v1::outcome, wire::AdcpError};
     use handoff_store::{Answer as Recorded, Forced, RegistryError};
+    use prost::Message;
     use serde_json::{Value, json};
+    use temporalio_common::protos::temporal::api::{
+        enums::v1::WorkflowIdReusePolicy,
+        workflowservice::v1::{ExecuteMultiOperationRequest, execute_multi_operation_request::operation::Operation},
+    };
 
     const TERMINATE: &str = "TerminateWorkflowExecution";
 
@@ -136,6 +141,23 @@ mod tests {
         ForcedArm::Submitted { task_id: "task_io".into(), message: Some("soon".into()) }
     }
 
+    /// The ids of the updates by which runs were asked, and how each was to be started.
+    fn asked(calls: &Calls) -> Vec<(String, i32)> {
+        let calls = calls.lock().unwrap();
+        let asked = calls.iter().filter(|(name, _)| name == "ExecuteMultiOperation").map(|(_, request)| {
+            let request = ExecuteMultiOperationRequest::decode(request.as_slice()).unwrap();
+            let mut parts = (String::new(), 0);
+            for operation in request.operations {
+                match operation.operation.unwrap() {
+                    Operation::StartWorkflow(start) => parts.1 = start.workflow_id_reuse_policy,
+                    Operation::UpdateWorkflow(update) => parts.0 = update.request.unwrap().meta.unwrap().update_id,
+                }
+            }
+            parts
+        });
+        asked.collect()
+    }
+
     async fn call(handoff: &Handoff, caller: &Caller, verb: &str, request: &Value) -> Result<Answer, CallError> {
         handoff.call(caller, verb, request.to_string().as_bytes()).await
     }
@@ -151,14 +173,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_next_request_gets_the_task_id_verbatim() {
         let away = || Err(RegistryError::Unavailable("busy".into()));
+        let says = |name: &str, number| match (name, number) {
+            ("ExecuteMultiOperation", 0) => Say::Error(tonic::Status::unavailable("down")),
+            _ => submitted(),
+        };
         let (handoff, registry, calls) =
-            fake_handoff(forcing([away(), Ok(Forced::Claimed { answer: None })]), |_, _| submitted()).await;
+            fake_handoff(forcing([away(), Ok(Forced::Claimed { answer: None })]), says).await;
         handoff.force_arm(&buyer(), "create_media_buy", arm()).await.unwrap();
         let answer = call(&handoff, &buyer(), "create_media_buy", &request()).await.unwrap();
         let expected = json!({"status": "submitted", "task_id": "task_io", "message": "soon", "context": {"n": 1}});
         assert_eq!((answer.body, answer.replayed), (expected, false));
         assert_eq!((registry.claimed.lock().unwrap().len(), registry.forcing.lock().unwrap().len()), (0, 2));
         assert_eq!(count(&calls, TERMINATE), 0);
+        // The same question until it is answered, and nobody else's: a closed run of this id would still answer that.
+        let asked = asked(&calls);
+        assert_eq!((asked.len(), &asked[0]), (2, &asked[1]));
+        assert!(asked[0].0.starts_with("outcome-") && asked[0].1 == WorkflowIdReusePolicy::AllowDuplicate as i32);
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use handoff_proto::{
     v1::{TaskInput, outcome},
     workflows::{OutcomeUpdate, SCOPE_ATTRIBUTE, TASK_TYPE_ATTRIBUTE, VerbWorkflow},
 };
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 use temporalio_client::{
     RetryOptions, RpcOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowUpdateWithStartOptions,
     errors::{WorkflowStartError, WorkflowUpdateError, WorkflowUpdateWithStartError},
@@ -32,8 +32,9 @@ pub(super) enum Attempt {
 }
 
 impl Handoff {
-    /// Starts the run of this task, or finds it, and asks for its outcome. Any number of tries is one run and one question.
-    pub(super) async fn attempt(&self, input: &TaskInput, timeout: Duration) -> Result<Attempt, Error> {
+    /// Starts the run of this task, or finds it, and asks for its outcome. Any number of tries with one [`question`] is one run
+    /// and one question.
+    pub(super) async fn attempt(&self, input: &TaskInput, question: &str, timeout: Duration) -> Result<Attempt, Error> {
         let task = input.task.clone().unwrap_or_default();
         let attributes =
             SearchAttributes::new([SCOPE.value_set(task.scope.clone()), TASK_TYPE.value_set(task.verb.clone())]);
@@ -45,7 +46,7 @@ impl Handoff {
             WorkflowIdConflictPolicy::UseExisting,
         )
         .id_reuse_policy(reuse(input))
-        .update_id(OUTCOME_UPDATE_ID.to_owned())
+        .update_id(question.to_owned())
         .search_attributes(attributes)
         .rpc_options(rpc)
         .build();
@@ -66,14 +67,24 @@ impl Handoff {
     }
 }
 
-// The ids that a sandbox forces are used again: the registry has replaced the ended task by then, and its run is closed.
-fn reuse(input: &TaskInput) -> WorkflowIdReusePolicy {
-    let task_id = input.task.as_ref().map_or("", |task| &task.task_id);
-    if input.sandbox && !TaskId::from(task_id).is_generated() {
-        WorkflowIdReusePolicy::AllowDuplicate
+/// The update id by which a call asks for the outcome: everybody's, but for a task id that is used again. A closed run still answers
+/// the question that it was asked, and no new one would be started.
+pub(super) fn question(input: &TaskInput) -> Cow<'static, str> {
+    if is_used_again(input) {
+        format!("{OUTCOME_UPDATE_ID}-{}", uuid::Uuid::now_v7().simple()).into()
     } else {
-        WorkflowIdReusePolicy::RejectDuplicate
+        OUTCOME_UPDATE_ID.into()
     }
+}
+
+fn reuse(input: &TaskInput) -> WorkflowIdReusePolicy {
+    if is_used_again(input) { WorkflowIdReusePolicy::AllowDuplicate } else { WorkflowIdReusePolicy::RejectDuplicate }
+}
+
+// The ids that a sandbox forces may be: the registry has replaced the ended task by then, and its run is closed.
+fn is_used_again(input: &TaskInput) -> bool {
+    let task_id = input.task.as_ref().map_or("", |task| &task.task_id);
+    input.sandbox && !TaskId::from(task_id).is_generated()
 }
 
 fn failed(error: WorkflowUpdateWithStartError) -> Result<Attempt, Error> {

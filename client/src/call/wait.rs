@@ -4,7 +4,7 @@ use super::{
     Answer, CallError, RETRY_AFTER,
     answer::{self, result},
     request::Request,
-    start::Attempt,
+    start::{Attempt, question},
 };
 use crate::{Handoff, backoff::Backoff, error::unavailable};
 use handoff_proto::{
@@ -60,6 +60,7 @@ impl Handoff {
     ) -> Result<Answer, CallError> {
         let task = input.task.clone().unwrap_or_default();
         let task_id = task.task_id.as_str();
+        let question = question(&input);
         let mut asking = Asking::Run;
         let mut last = String::from("no answer");
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
@@ -67,7 +68,7 @@ impl Handoff {
             let left = deadline.saturating_duration_since(Instant::now());
             let mut pause = true;
             if asking == Asking::Run && !left.is_zero() {
-                match self.attempt(&input, left.min(self.config().attempt_timeout)).await? {
+                match self.attempt(&input, &question, left.min(self.config().attempt_timeout)).await? {
                     Attempt::Told(outcome::Kind::Completed(completed)) => {
                         return Ok(answer::completed(request, task_id, result(&completed.result_json)?, attached));
                     }
