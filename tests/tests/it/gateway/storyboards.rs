@@ -44,14 +44,13 @@ fn found(result: &Value) -> BTreeSet<Row> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the page has no results yet"]
 async fn acme_passes_the_storyboards_but_for_what_is_explained() {
     let world = World::new(Kind::Sqlite).await.unwrap();
     let acme = Acme::new(&world)
         .unwrap()
         .set("HANDOFF_COMPLIANCE_TESTING", "true")
         .set("HANDOFF_SANDBOX_REVIEW_DELAY", "1s")
-        .set("HANDOFF_WEBHOOK_OPERATION_ID", "tolerated")
+        .set("HANDOFF_WEBHOOK_OPERATION_ID", "assigned")
         .set("ACME_CURATION_MS", "0");
     let _worker = acme.worker().unwrap();
     let mut front = acme.gateway().await.unwrap();
