@@ -1,10 +1,16 @@
 //! The protocol's storyboards, run against Acme: what does not pass is in `docs/conformance-results.md`, with the reason.
 
 use super::clients::{PROGRAMS, variable};
+use handoff_client::{
+    Config,
+    codec::{Key, KeySource},
+};
 use handoff_tests::{
     Kind, World,
     front::{API_KEY, Acme},
 };
+use handoff_webhooks::keys::{Algorithm, LocalKey};
+use secrecy::ExposeSecret;
 use serde_json::Value;
 use std::{collections::BTreeSet, process::Stdio};
 use tokio::process::Command;
@@ -45,12 +51,17 @@ fn found(result: &Value) -> BTreeSet<Row> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acme_passes_the_storyboards_but_for_what_is_explained() {
-    let world = World::new(Kind::Sqlite).await.unwrap();
+    // Some webhooks have secrets, and some are to be signed.
+    let keys = |config: &mut Config| config.encryption = KeySource::Text(Key::generate("k").unwrap());
+    let world = World::configured(Kind::Sqlite, keys).await.unwrap();
+    let signing = LocalKey::generate_pem(Algorithm::Ed25519).unwrap();
     let acme = Acme::new(&world)
         .unwrap()
         .set("HANDOFF_COMPLIANCE_TESTING", "true")
         .set("HANDOFF_SANDBOX_REVIEW_DELAY", "1s")
         .set("HANDOFF_WEBHOOK_OPERATION_ID", "assigned")
+        .set("HANDOFF_WEBHOOK_SIGNING_KEYS", signing.expose_secret())
+        .set("HANDOFF_PUBLIC_URL", "https://seller.example")
         .set("ACME_CURATION_MS", "0");
     let _worker = acme.worker().unwrap();
     let mut front = acme.gateway().await.unwrap();
