@@ -31,6 +31,26 @@ fn good_requests() -> Vec<(String, Value)> {
                 "measurement_period": {"start": "2027-03-01T00:00:00Z", "end": "2027-03-31T00:00:00Z"}}),
         ),
         (
+            "get_media_buy_delivery",
+            json!({"account": account, "media_buy_ids": ["mb_1"], "start_date": "2027-03-01", "end_date": "2027-03-31"}),
+        ),
+        (
+            "sync_accounts",
+            json!({"idempotency_key": fresh_key(), "accounts": [{"brand": {"domain": "acmeoutdoor.example"},
+                "operator": "pinnacle-agency.example", "billing": "operator"}]}),
+        ),
+        ("list_accounts", json!({"pagination": {"max_results": 5}})),
+        (
+            "list_creatives",
+            json!({"account": account, "filters": {"creative_ids": ["c_1"]}, "pagination": {"max_results": 5}}),
+        ),
+        ("list_creative_formats", json!({"pagination": {"max_results": 5}})),
+        (
+            "activate_signal",
+            json!({"account": account, "idempotency_key": fresh_key(), "signal_agent_segment_id": "s_1", "action": "activate",
+                "destinations": [{"type": "platform", "platform": "dsp.example", "account": "seat_1"}]}),
+        ),
+        (
             "list_tasks",
             json!({"account": account, "filters": {"statuses": ["submitted"], "task_ids": ["task_1"],
                 "created_after": "2026-01-01T00:00:00Z", "has_webhook": false}, "include_history": true,
