@@ -23,7 +23,7 @@ const INTERNAL: &str = "INTERNAL_ERROR";
 pub(super) struct Refusal {
     code: &'static str,
     detail: String,
-    current_state: Option<Value>,
+    current_state: Option<Box<Value>>,
     /// The code that it comes from, for the log.
     cause: String,
 }
@@ -35,7 +35,7 @@ impl Refusal {
 
     /// With the state in which something is.
     pub(super) fn in_state(self, state: impl Into<Value>) -> Self {
-        Self { current_state: Some(state.into()), ..self }
+        Self { current_state: Some(Box::new(state.into())), ..self }
     }
 
     pub(super) fn internal(detail: impl Into<String>) -> Self {
@@ -55,7 +55,7 @@ impl Refusal {
             error.message.clone()
         };
         let state = error.details.as_ref().and_then(|details| details.get("current_state"));
-        let current_state = state.filter(|state| state.is_string() || state.is_null()).cloned();
+        let current_state = state.filter(|state| state.is_string() || state.is_null()).cloned().map(Box::new);
         Self { code, detail, current_state, cause: error.code.clone() }
     }
 
@@ -67,7 +67,7 @@ impl Refusal {
         let mut body =
             json!({"status": "completed", "success": false, "error": self.code, "error_detail": self.detail});
         if let Some(state) = self.current_state {
-            body["current_state"] = state;
+            body["current_state"] = *state;
         }
         body
     }
