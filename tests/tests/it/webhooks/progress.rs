@@ -20,6 +20,14 @@ async fn comes(endpoint: &Endpoint, number: usize) {
     eventually(&format!("{number} came"), || async { (endpoint.came().len() >= number).then_some(()) }).await;
 }
 
+/// Whether the seller's own handler and the webhook, told of the end side by side, are heard of in one workflow task or in two
+/// is Temporal's affair. So is the order of what they leave.
+fn beside_workflow_tasks(mut events: Vec<String>) -> Vec<String> {
+    events.retain(|event| !event.starts_with("WORKFLOW_TASK_"));
+    events.sort();
+    events
+}
+
 /// Waits until the task's notification of this number is over.
 async fn is_told(world: &World, task_id: &str, number: usize) {
     eventually(&format!("{number} is told"), || async {
@@ -45,7 +53,7 @@ async fn progress_is_told_so_often_and_costs_no_event() {
             }
             world.calls.open(&format!("{gate}-{step}"));
         }
-        events.push(world.closed(&task_id).await.len());
+        events.push(beside_workflow_tasks(world.closed(&task_id).await));
         let told = [vec!["working"; expected], vec!["completed"]].concat();
         assert_eq!(statuses(&endpoint), told);
         let (webhook, attempts) = log(world, &task_id).await;
