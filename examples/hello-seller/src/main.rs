@@ -22,10 +22,11 @@ async fn sync_creatives(_: Context<()>, request: Value) -> Result<Decision, Adcp
 }
 
 async fn print(task: TaskContext<()>, creatives: Vec<Value>) -> Result<Value, AdcpError> {
-    let mut printed = Vec::new();
-    for (number, creative) in (1..).zip(&creatives) {
+    let mut printed: Vec<Value> = task.last_heartbeat().unwrap_or_default();
+    for (number, creative) in (1..).zip(&creatives).skip(printed.len()) {
         task.progress(Progress::step(number, creatives.len() as u32, "printing")).await;
         printed.push(json!({"creative_id": creative["creative_id"], "action": "created"}));
+        task.heartbeat(&printed).await?;
     }
     Ok(json!({"creatives": printed}))
 }

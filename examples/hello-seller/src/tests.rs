@@ -21,6 +21,12 @@ async fn creatives_are_printed_one_by_one() {
     let result = print(task, creatives.as_array().unwrap().clone()).await.unwrap();
     assert_eq!(result["creatives"][1], json!({"creative_id": "b", "action": "created"}));
     assert_eq!(probe.progress(), [Progress::step(1, 2, "printing"), Progress::step(2, 2, "printing")]);
+
+    // The worker died after the first one: that is not printed again.
+    let [first, _] = &probe.heartbeats()[..] else { panic!("one for each") };
+    let (task, probe) = request.last_heartbeat(first.clone()).task_context(());
+    let resumed = print(task, creatives.as_array().unwrap().clone()).await.unwrap();
+    assert_eq!((resumed, probe.progress()), (result, vec![Progress::step(2, 2, "printing")]));
 }
 
 #[tokio::test]

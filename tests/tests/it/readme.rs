@@ -99,11 +99,13 @@ async fn the_tutorials_commands_work_and_its_answers_are_the_protocols() {
         let request: Value = serde_json::from_slice(&std::fs::read(request).unwrap()).unwrap();
         schemas.check(&schema.replace("-response", "-request"), &request);
     }
-    let approval = std::fs::read(root().join("examples/hello-seller/approval.json")).unwrap();
-    let mut approved: Value = serde_json::from_slice(&approval).unwrap();
-    // The engine says that.
-    approved["status"] = json!("completed");
-    schemas.check("media-buy/create-media-buy-response.json", &approved);
+    for (file, status) in [("approval.json", "completed"), ("rejection.json", "rejected")] {
+        let decided = std::fs::read(root().join("examples/hello-seller").join(file)).unwrap();
+        let mut decided: Value = serde_json::from_slice(&decided).unwrap();
+        // The engine says that of an approval.
+        decided["status"] = json!(status);
+        schemas.check("media-buy/create-media-buy-response.json", &decided);
+    }
 }
 
 /// A crate outside this workspace, with the README's manifest and the tutorial's code: its dependencies resolve, and the code
