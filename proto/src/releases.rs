@@ -1,6 +1,7 @@
 //! The protocol's releases that are spoken: which one a request is of, and what each brought.
 
-use serde_json::Value;
+use crate::wire::AdcpError;
+use serde_json::{Value, json};
 use std::fmt;
 
 /// A release of AdCP 3 whose buyers are served.
@@ -27,6 +28,11 @@ impl Release {
             Self::V3_1 => "3.1",
             Self::V3_2 => "3.2",
         }
+    }
+
+    /// The release of this name; `None`: none that is spoken.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|release| release.as_str() == name)
     }
 
     /// The release that a request is served as of: the newest that is not newer than what it asks for (schema
@@ -60,6 +66,14 @@ impl Release {
     /// May this tool be answered `submitted` in the release? Whether the request may is another matter.
     pub fn has_submitted(self, tool: &str) -> bool {
         self >= brought_tool(tool) && self >= brought_submitted(tool)
+    }
+
+    /// The refusal of what the release does not have, which is never degraded to what it has.
+    pub fn refuses(self, what: &str) -> AdcpError {
+        AdcpError::correctable("UNSUPPORTED_FEATURE", format!("{what} in release {self} of the protocol."))
+            .field("adcp_version")
+            .suggestion(format!("Send the request as of release {}.", Self::LATEST))
+            .details(json!({"adcp_version": self.as_str(), "supported_versions": Self::ALL.map(Self::as_str)}))
     }
 }
 
@@ -128,6 +142,8 @@ mod tests {
             assert_eq!(Release::of(&request), release, "{request}");
         }
         assert!(Release::ALL.is_sorted());
+        assert_eq!(Release::ALL.map(|release| Release::parse(release.as_str())), Release::ALL.map(Some));
+        assert_eq!(["", "3", "3.0.6", "4.0"].map(Release::parse), [None; 4]);
         assert_eq!(Release::ALL.last(), Some(&Release::LATEST));
     }
 

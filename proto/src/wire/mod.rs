@@ -6,6 +6,7 @@ mod list_tasks;
 mod proposals;
 mod status;
 mod task_status;
+mod translation;
 mod webhook;
 mod write_only;
 
@@ -17,5 +18,6 @@ pub use proposals::{
 };
 pub use status::{ParseStatusError, TaskStatus};
 pub use task_status::{GetTaskStatusRequest, task_status_body};
+pub use translation::{translate, translated_result};
 pub use webhook::{WebhookEvent, progress_body, webhook_body};
 pub use write_only::{strip_write_only, without_write_only};

@@ -57,7 +57,7 @@ pub fn task_status_body(task: &TaskRecord, request: &GetTaskStatusRequest) -> Va
     with_context(Value::Object(body), request.context.as_ref())
 }
 
-/// The full response that the task ended with: what a synchronous answer would have been.
+/// The full response that the task ended with: what a synchronous answer would have been, in the release that its request is of.
 pub(super) fn result_body(task: &TaskRecord) -> Option<Value> {
     let status: TaskStatus = task.status.parse().ok()?;
     if !status.is_terminal() {
@@ -66,6 +66,7 @@ pub(super) fn result_body(task: &TaskRecord) -> Option<Value> {
     let verb = task.task.as_ref().and_then(|task| verbs::find(&task.verb));
     let body = match &task.error {
         Some(error) => failed_body(verb, &error.to_wire()),
+        None if !task.told_json.is_empty() => serde_json::from_str(&task.told_json).ok()?,
         None if task.result_json.is_empty() => return None,
         None => completed_body(verb, serde_json::from_str(&task.result_json).ok()?),
     };

@@ -103,12 +103,18 @@ mod tests {
         let completed = TaskRecord { result_json: r#"{"media_buy_id":"m","price":1.10}"#.into(), ..task("completed") };
         let error = AdcpError { code: "POLICY_VIOLATION".into(), message: "no".into(), ..Default::default() };
         let failed = TaskRecord { error: Some(error), ..task("failed") };
-        for task in [completed, failed, task("canceled")] {
+        let told_json = r#"{"status":"active","media_buy_id":"m","price":1.10}"#.into();
+        let translated = TaskRecord { told_json, ..completed.clone() };
+        for (task, said) in
+            [(completed, "completed"), (translated, "active"), (failed, "failed"), (task("canceled"), "")]
+        {
             let registered =
                 json!({"url": "https://b.example", "operation_id": "op-1", "token": "t", "authentication": 1});
             let body = webhook_body(&task, &event(), &registered).unwrap();
             let poll = GetTaskStatusRequest { include_result: true, ..Default::default() };
             assert_eq!(body.get("result"), task_status_body(&task, &poll).get("result"));
+            let result_says = body.get("result").and_then(|result| result["status"].as_str());
+            assert_eq!(result_says.unwrap_or_default(), said);
             assert_eq!(
                 (&body["operation_id"], &body["token"], &body["context"]),
                 (&json!("op-1"), &json!("t"), &json!({"n": 1}))
