@@ -6,6 +6,7 @@ use comfy_table::Table;
 use futures::future::try_join_all;
 use handoff_client::Tasks;
 use handoff_proto::{
+    releases::Release,
     v1::{Decision, HandoffToTask, TaskRef, decision::Kind},
     wire::{GetTaskStatusRequest, ListTasksRequest, TaskStatus},
 };
@@ -172,6 +173,7 @@ pub(crate) async fn fill(kind: DatabaseKind, url: &str, registry: &Arc<dyn Regis
         context_json: Some(r#"{"correlation_id":"bench"}"#.to_owned()),
         webhook: None,
         proposal: None,
+        release: Release::LATEST,
     };
     registry.claim(&claim).await?;
     let handoff = HandoffToTask { handler: "work".into(), input_json: "{}".into(), ..Default::default() };

@@ -81,7 +81,8 @@ pub trait Registry: ProposalStore + SandboxStore {
 
     /// Records the task's end, the claim's answer if none is recorded, and closes the journal if it is open. A success that can't
     /// be recorded as the purchase of the proposal that the request names is recorded as a failure. Returns what is
-    /// recorded, which may be another's decision; `None` if there is no task to settle.
+    /// recorded, which may be another's decision; `None` if there is no task to settle. A result stays as it was decided, for
+    /// whoever asks what was; beside it stands, from then on, what its buyer is told of it in the release that was claimed under.
     async fn settle(&self, task: &TaskRef, completion: &Completion) -> Result<Option<Settlement>>;
 
     /// Takes back a request that nobody was told about, pending or not yet decided, with its claim; the error stays in the

@@ -1,7 +1,10 @@
 //! What goes into and comes out of the registry, beyond the messages of `handoff-proto`.
 
 use crate::{Cipher, ProposalUse, Watch};
-use handoff_proto::v1::{TaskRecord, TaskRef};
+use handoff_proto::{
+    releases::Release,
+    v1::{TaskRecord, TaskRef},
+};
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 /// How a registry behaves.
@@ -51,6 +54,8 @@ pub struct NewClaim {
     pub webhook: Option<Webhook>,
     /// The proposal that the request buys: [`crate::Registry::begin`] reserves it.
     pub proposal: Option<ProposalUse>,
+    /// The release that the request is of: whatever ends its task puts the result into the release's words, once.
+    pub release: Release,
 }
 
 /// A webhook as a buyer registered it.

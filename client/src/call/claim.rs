@@ -2,7 +2,7 @@
 
 use super::{CallError, request::Request};
 use crate::{Handoff, backoff::Backoff};
-use handoff_proto::{errors, v1::TaskRef, wire::AdcpError};
+use handoff_proto::{errors, releases::Release, v1::TaskRef, wire::AdcpError};
 use handoff_store::{Answer, Claim, Lease, NewClaim, RegistryError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -58,6 +58,7 @@ pub(super) fn new_claim(request: &Request<'_>, task: &TaskRef) -> NewClaim {
         context_json: request.context().map(ToString::to_string),
         webhook: request.webhook.clone(),
         proposal: request.proposal.clone(),
+        release: Release::of(&request.body),
     }
 }
 

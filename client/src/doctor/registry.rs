@@ -110,7 +110,7 @@ mod tests {
         CheckStatus,
         codec::{Key, KeySource},
     };
-    use handoff_proto::v1::TaskRef;
+    use handoff_proto::{releases::Release, v1::TaskRef};
     use handoff_store::NewClaim;
     use secrecy::ExposeSecret;
 
@@ -132,6 +132,7 @@ mod tests {
             context_json: Some("{}".into()),
             webhook: None,
             proposal: None,
+            release: Release::LATEST,
         };
         for (keys, task_id) in [("", "t1"), (&old, "t2")] {
             let config = with(keys);

@@ -96,6 +96,8 @@ pub(crate) fn purge(request: &mut Request, step: &mut Step) -> bool {
         version: request.version,
         lease: None,
         proposal: None,
+        release: request.release,
+        told_json: None,
     };
     step.forgets = true;
     step.log(request, "purged");

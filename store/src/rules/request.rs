@@ -3,6 +3,7 @@
 use super::Step;
 use crate::{Answer, Lease, NewClaim, ObservedStage, ProposalUse};
 use handoff_proto::{
+    releases::Release,
     v1::{AdcpError, Decision, Progress, Settlement, TaskRef, decision::Kind, decision::Void},
     wire::{self, TaskStatus},
 };
@@ -74,6 +75,10 @@ pub(crate) struct Request {
     pub(crate) lease: Option<Lease>,
     /// The proposal that it buys.
     pub(crate) proposal: Option<ProposalUse>,
+    /// The release that it is of.
+    pub(crate) release: Release,
+    /// What its buyer is told of, where `result_json` is not in the words of that release.
+    pub(crate) told_json: Option<String>,
 }
 
 impl Request {
@@ -105,6 +110,8 @@ impl Request {
             version: 1,
             lease: None,
             proposal: claim.proposal.clone(),
+            release: claim.release,
+            told_json: None,
         };
         step.log(&request, "claimed");
         request
@@ -258,6 +265,8 @@ impl Request {
     pub(super) fn end(&mut self, end: End, step: &mut Step) {
         self.status = Some(end.status);
         self.result_json = Some(end.settlement.result_json).filter(|result| !result.is_empty());
+        let translated = |result| wire::translated_result(self.release, &self.task.verb, result);
+        self.told_json = self.result_json.as_deref().and_then(translated);
         self.error = end.settlement.error;
         self.decision_id = storable(end.settlement.decision_id);
         self.actor = storable(end.settlement.actor);

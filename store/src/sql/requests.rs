@@ -11,11 +11,11 @@ use handoff_proto::v1::TaskRef;
 pub(crate) const COLUMNS: &str = "task_id, scope, principal, verb, protocol, idempotency_key, request_hash, \
      context_json, has_webhook, claim_state, answer_status, answer_json, answered_at, expires_at, decision, decided_at, \
      task_status, visible, progress_json, result_json, error_json, decision_id, actor, reason, created_at, updated_at, \
-     completed_at, version, lease_until, rerunnable, proposal_json";
+     completed_at, version, lease_until, rerunnable, proposal_json, adcp_version, told_json";
 
 /// What a poll says of a task, and no more: reading a column costs about as much as finding it, and opening a sealed one more.
 pub(crate) const POLLED: &str = "task_id, scope, principal, verb, protocol, context_json, has_webhook, task_status, \
-     progress_json, result_json, error_json, decision_id, actor, reason, created_at, updated_at, completed_at";
+     progress_json, result_json, told_json, error_json, decision_id, actor, reason, created_at, updated_at, completed_at";
 
 /// What a buyer's list says of a task.
 pub(crate) const LISTED: &str =
@@ -31,13 +31,14 @@ pub(crate) const OUTLINE: &str = "task_id, scope, principal, verb, protocol, ide
      answered_at, expires_at, CASE WHEN decision IS NULL THEN NULL ELSE '{\"void\":{}}' END AS decision, decided_at, \
      task_status, visible, CAST(NULL AS TEXT) AS progress_json, CAST(NULL AS TEXT) AS result_json, \
      CAST(NULL AS TEXT) AS error_json, decision_id, CAST(NULL AS TEXT) AS actor, CAST(NULL AS TEXT) AS reason, \
-     created_at, updated_at, completed_at, version, lease_until, rerunnable, CAST(NULL AS TEXT) AS proposal_json";
+     created_at, updated_at, completed_at, version, lease_until, rerunnable, CAST(NULL AS TEXT) AS proposal_json, \
+     adcp_version, CAST(NULL AS TEXT) AS told_json";
 
 /// The column that only webhooks' delivery reads.
 pub(crate) const WEBHOOK: &str = "webhook_json";
 
 /// The columns that hold what somebody sent, returned or wrote.
-pub(crate) const SEALED: [&str; 10] = [
+pub(crate) const SEALED: [&str; 11] = [
     "context_json",
     "answer_json",
     "decision",
@@ -48,6 +49,7 @@ pub(crate) const SEALED: [&str; 10] = [
     "reason",
     WEBHOOK,
     "proposal_json",
+    "told_json",
 ];
 
 /// The columns of the history that hold such, and what they are called as a [`crate::Place`].
@@ -199,7 +201,8 @@ pub(crate) fn changes(before: &Request, after: &Request) -> Result<Vec<Change>, 
 
 /// What makes a tombstone of a request, whatever its row holds: all but what never changes.
 pub(crate) fn tombstone(request: &Request) -> Result<Vec<Change>, RegistryError> {
-    const FIXED: [&str; 7] = ["task_id", "scope", "principal", "verb", "protocol", "idempotency_key", "created_at"];
+    const FIXED: [&str; 8] =
+        ["task_id", "scope", "principal", "verb", "protocol", "idempotency_key", "created_at", "adcp_version"];
     let mut changes = columns(request)?;
     changes.retain(|(column, _)| !FIXED.contains(column));
     changes.push((WEBHOOK, Bind::Text(None)));
@@ -386,6 +389,8 @@ fn values(request: &Request, messages: Messages) -> Result<Vec<Bind>, RegistryEr
         request.lease.map(|lease| lease.until).into(),
         request.lease.is_some_and(|lease| lease.rerunnable).into(),
         proposal.into(),
+        request.release.as_str().into(),
+        (&request.told_json).into(),
         request.stage().is_some().into(),
         Arm::of(request).as_str().into(),
     ])

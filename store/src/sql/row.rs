@@ -5,11 +5,17 @@ use crate::{
     Answer, Candidate, Lease, OpenTasks, RegistryError,
     rules::{ClaimState, Request},
 };
-use handoff_proto::v1::{Decision, HistoryEntry, TaskRecord, TaskRef};
+use handoff_proto::{
+    releases::Release,
+    v1::{Decision, HistoryEntry, TaskRecord, TaskRef},
+};
 use pbjson_types::Timestamp;
 use serde::de::DeserializeOwned;
 
 type Result<T> = std::result::Result<T, RegistryError>;
+
+// Of requests that were claimed before their release was recorded.
+const UNRECORDED: Release = Release::V3_2;
 
 /// A row of `requests`. What polls and lists do not read has its default.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -67,12 +73,16 @@ pub(crate) struct Row {
     #[sqlx(default)]
     pub(super) proposal_json: Option<String>,
     #[sqlx(default)]
+    pub(super) adcp_version: Option<String>,
+    #[sqlx(default)]
+    pub(super) told_json: Option<String>,
+    #[sqlx(default)]
     pub(super) webhook_json: Option<String>,
 }
 
 impl Row {
     /// The columns that may be sealed.
-    pub(crate) fn bodies(&mut self) -> [(&'static str, &mut Option<String>); 10] {
+    pub(crate) fn bodies(&mut self) -> [(&'static str, &mut Option<String>); 11] {
         [
             ("context_json", &mut self.context_json),
             ("answer_json", &mut self.answer_json),
@@ -84,6 +94,7 @@ impl Row {
             ("reason", &mut self.reason),
             (WEBHOOK, &mut self.webhook_json),
             ("proposal_json", &mut self.proposal_json),
+            ("told_json", &mut self.told_json),
         ]
     }
 
@@ -141,6 +152,7 @@ impl Row {
             actor: self.actor.unwrap_or_default(),
             reason: self.reason.unwrap_or_default(),
             decision_id: self.decision_id.unwrap_or_default(),
+            told_json: self.told_json.unwrap_or_default(),
             history,
         })
     }
@@ -186,6 +198,9 @@ impl TryFrom<Row> for Request {
             completed_at: row.completed_at,
             version: row.version,
             lease: row.lease_until.map(|until| Lease { until, rerunnable: row.rerunnable }),
+            // A newer build may have recorded one that this one does not know.
+            release: row.adcp_version.as_deref().map_or(UNRECORDED, Release::at_most),
+            told_json: row.told_json,
         })
     }
 }

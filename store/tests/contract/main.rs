@@ -22,6 +22,7 @@ mod offers;
 mod plain_ledger;
 mod proposals;
 mod purchases;
+mod releases;
 mod sandbox;
 mod sealing;
 mod support;
@@ -178,6 +179,14 @@ contract! {
         webhooks_are_listed_page_by_page,
         a_request_is_kept_while_its_webhook_may_be_sent,
         progress_is_told_so_often_and_not_after_the_end,
+    }
+    releases {
+        a_result_is_told_in_its_requests_release_however_it_comes,
+        a_completion_is_compared_with_what_was_decided,
+        what_has_no_other_words_is_told_as_it_is,
+        a_decline_that_a_release_can_not_say_is_refused_in_it,
+        a_request_without_a_known_release_is_told_as_its_seller_said,
+        what_was_told_stays_until_it_is_purged,
     }
     proposals {
         a_draft_is_overwritten_until_it_is_committed,

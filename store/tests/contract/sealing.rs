@@ -5,6 +5,7 @@ use crate::{
     support::*,
 };
 use handoff_proto::{
+    releases::Release,
     v1::{HistoryEntry, Progress, TaskRef},
     wire::{ListTasksFilters, ListTasksRequest, Pagination},
 };
@@ -26,12 +27,16 @@ const MARKS: [&str; 11] = [
     "MARK-refusal",
 ];
 
+const RESULT: &str = r#"{"media_buy_id":"MARK-result","media_buy_status":"active"}"#;
+
 /// A task that was submitted, worked on and completed, and a request that was refused; all with marks in them.
 async fn marked(registry: &dyn Registry, has_secret: bool) -> TaskRef {
     let task = new_task();
     let mut claim = claim_of(&task, Some("MARK-key-0000001"));
     claim.context_json = Some(r#"{"note":"MARK-context"}"#.into());
     claim.webhook = webhook(r#"{"url":"https://b.example","token":"MARK-token"}"#, has_secret);
+    // Its buyer is told in other words than the seller's, which are stored too.
+    claim.release = Release::V3_0;
     registry.claim(&claim).await.unwrap();
     let mut handoff = to_task();
     if let Some(handoff_proto::v1::decision::Kind::HandoffToTask(task)) = &mut handoff.kind {
@@ -47,7 +52,7 @@ async fn marked(registry: &dyn Registry, has_secret: bool) -> TaskRef {
         ..Default::default()
     };
     registry.append_history(&task, &[("noticed".into(), noticed)]).await.unwrap();
-    let mut completion = result(r#"{"media_buy_id":"MARK-result"}"#);
+    let mut completion = result(RESULT);
     (completion.actor, completion.reason) = ("MARK-actor".into(), "MARK-reason".into());
     registry.settle(&task, &completion).await.unwrap();
     let refused = new_task();
@@ -85,7 +90,8 @@ pub(crate) async fn nothing_that_came_or_went_is_readable_with_keys(database: Ar
     let registry = registry(&database).await;
     let task = marked(&*registry, database.sealed).await;
     let record = record(&*registry, &task).await.unwrap();
-    assert_eq!(record.result_json, r#"{"media_buy_id":"MARK-result"}"#);
+    assert_eq!(record.result_json, RESULT);
+    assert_eq!(record.told_json, r#"{"status":"active","media_buy_id":"MARK-result","media_buy_status":"active"}"#);
     let told = format!("{record:?}");
     for mark in ["MARK-context", "MARK-progress", "MARK-actor", "MARK-reason", "MARK-noticed", "MARK-detail"] {
         assert!(told.contains(mark), "{mark}");
@@ -104,6 +110,7 @@ pub(crate) async fn values_that_were_moved_do_not_open(database: Arc<Database>) 
     for moving in [
         "UPDATE requests SET result_json = (SELECT result_json FROM requests WHERE task_id = 'OTHER') WHERE task_id = 'TASK'",
         "UPDATE requests SET reason = actor WHERE task_id = 'TASK'",
+        "UPDATE requests SET told_json = result_json WHERE task_id = 'TASK'",
         "UPDATE requests SET scope = 'acct_2' WHERE task_id = 'TASK'",
         "UPDATE request_history SET reason = actor WHERE actor <> '' AND task_id = 'TASK'",
         "UPDATE request_history SET actor = (SELECT actor FROM request_history WHERE actor <> '' AND task_id = 'OTHER')
@@ -362,7 +369,7 @@ pub(crate) async fn looking_into_contexts_is_bounded(database: Arc<Database>) {
 }
 
 /// A receiver that could not be reached in time.
-async fn end_webhook(registry: &dyn Registry, task: &TaskRef) {
+pub(crate) async fn end_webhook(registry: &dyn Registry, task: &TaskRef) {
     let (webhook, _) = registry.webhook_log(&task.task_id).await.unwrap().unwrap();
     let ended = registry.record_webhook(task, &webhook.idempotency_key, None, WebhookState::Expired).await.unwrap();
     assert_eq!(ended, Some(WebhookState::Expired));

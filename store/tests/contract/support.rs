@@ -3,6 +3,7 @@
 use crate::database::Database;
 use handoff_proto::{
     TaskId,
+    releases::Release,
     v1::{
         AdcpError, Completion, Decision, HandoffToTask, HandoffToWorkflow, HistoryEntry, Settlement, Standing,
         TaskRecord, TaskRef, completion::Cancellation, completion::Outcome, decision::Complete, decision::Kind,
@@ -100,6 +101,7 @@ pub(crate) fn claim_of(task: &TaskRef, key: Option<&str>) -> NewClaim {
         context_json: Some(r#"{"trace":"t-1"}"#.into()),
         webhook: None,
         proposal: None,
+        release: Release::LATEST,
     }
 }
 

@@ -6,6 +6,7 @@ use handoff_client::{Answer, CallError, Caller, Handoff, ReconcileAction};
 use handoff_proto::{
     TaskId, errors, json as wire_json,
     limits::MAX_SCOPE_BYTES,
+    releases::Release,
     v1::TaskRef,
     wire::{AdcpError, Recovery, TaskStatus},
 };
@@ -433,5 +434,6 @@ fn claim_of(verb: &str, request: &Value) -> NewClaim {
         context_json: None,
         webhook: None,
         proposal: None,
+        release: Release::LATEST,
     }
 }

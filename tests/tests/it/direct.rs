@@ -4,6 +4,7 @@ use crate::on_both_databases;
 use futures::future::join_all;
 use handoff_client::{Answer, CallError, Caller, Direct, Handoff, ReconcileAction};
 use handoff_proto::{
+    releases::Release,
     v1::{Decision, HandoffToTask, HandoffToWorkflow, decision::Kind},
     wire::{AdcpError, TaskStatus},
 };
@@ -166,6 +167,7 @@ on_both_databases! {
             context_json: None,
             webhook: None,
             proposal: None,
+            release: Release::LATEST,
         };
         let lease = handoff_store::Lease { until: i64::MAX, rerunnable: true };
         handoff.registry().claim_directly(&claim, &lease).await.unwrap();

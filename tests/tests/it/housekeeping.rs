@@ -8,6 +8,7 @@ use handoff_client::{
 };
 use handoff_proto::{
     errors,
+    releases::Release,
     v1::{HousekeepingInput, HousekeepingSummary, TaskRef},
     wire::TaskStatus,
     workflows::{ReconcileWorkflow, housekeeping_schedule_id},
@@ -180,6 +181,7 @@ async fn a_long_round_goes_on_in_new_runs() {
             context_json: None,
             webhook: None,
             proposal: None,
+            release: Release::LATEST,
         };
         assert_eq!(world.registry.claim(&claim).await.unwrap(), Claim::New);
     }

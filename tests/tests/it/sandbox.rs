@@ -7,6 +7,7 @@ use handoff_client::{
     sandbox::{ForcedArm, SandboxCompletion, SandboxError},
 };
 use handoff_proto::{
+    releases::Release,
     v1::{TaskRef, decision::Kind},
     wire::{AdcpError, TaskStatus},
 };
@@ -237,6 +238,7 @@ on_both_databases! {
                 context_json: None,
                 webhook: None,
                 proposal: None,
+                release: Release::LATEST,
             };
             let claimed = world.registry.claim_forced(&claim, &directive, false).await.unwrap();
             assert_eq!(claimed, Forced::Claimed { answer: None });

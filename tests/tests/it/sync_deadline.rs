@@ -4,6 +4,7 @@ use crate::on_both_databases;
 use handoff_client::Caller;
 use handoff_proto::{
     convert::to_proto_duration,
+    releases::Release,
     v1::{TaskInput, TaskRef},
     wire::TaskStatus,
     workflows::{COMPLETE, PROMOTE},
@@ -98,6 +99,7 @@ on_both_databases! {
             context_json: None,
             webhook: None,
             proposal: None,
+            release: Release::LATEST,
         };
         assert!(matches!(world.handoff.registry().claim(&claim).await.unwrap(), Claim::New));
         let input = TaskInput {

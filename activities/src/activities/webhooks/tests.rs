@@ -3,6 +3,7 @@
 use super::*;
 use handoff_proto::{
     TaskId,
+    releases::Release,
     v1::{Completion, Decision, HandoffToTask, Progress, completion::Outcome, decision::Kind},
     wire::{GetTaskStatusRequest, task_status_body},
 };
@@ -160,6 +161,7 @@ impl Bench {
             context_json: Some(r#"{"n":1}"#.into()),
             webhook: Some(Webhook { config_json: config.to_string(), has_secret: false }),
             proposal: None,
+            release: Release::LATEST,
         };
         let registry = &self.activities.registry;
         registry.claim(&claim).await.unwrap();

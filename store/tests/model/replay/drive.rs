@@ -6,6 +6,7 @@ use crate::{
     step::{Did, Step},
 };
 use handoff_proto::{
+    releases::Release,
     v1::{
         self, AdcpError, Completion, HandoffToTask, HandoffToWorkflow, Progress, Standing, TaskRef,
         completion::{Cancellation, Outcome},
@@ -121,6 +122,7 @@ impl<'a> Replay<'a> {
             context_json: None,
             webhook: Some(Webhook { config_json: "{}".into(), has_secret: false }),
             proposal: Some(ProposalUse { proposal_id: PROPOSAL.into(), ..Default::default() }),
+            release: Release::LATEST,
         };
         said(self.registry().claim(&claim).await)
     }

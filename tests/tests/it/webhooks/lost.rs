@@ -3,6 +3,7 @@
 use super::*;
 use handoff_client::HousekeepingSettings;
 use handoff_proto::{
+    releases::Release,
     v1::{Completion, Decision, HandoffToTask, completion::Outcome, decision},
     wire::TaskStatus,
     workflows::{RedeliveryWorkflow, redelivery_workflow_id},
@@ -121,6 +122,7 @@ async fn ended_without_a_run(world: &World, url: &str) -> String {
         context_json: None,
         webhook: Some(Webhook { config_json: config.to_string(), has_secret: false }),
         proposal: None,
+        release: Release::LATEST,
     };
     world.registry.claim(&claim).await.unwrap();
     let decision = Decision { kind: Some(decision::Kind::HandoffToTask(HandoffToTask::default())) };
