@@ -4,7 +4,7 @@
 use handoff_proto::{
     releases::Release,
     verbs,
-    wire::{AdcpError, TaskStatus},
+    wire::{self, AdcpError},
 };
 use serde_json::{Map, Value, json};
 
@@ -42,7 +42,7 @@ pub(crate) fn check(tool: &str, request: &Value) -> Result<(), AdcpError> {
         }
     }
     let release = Release::of(request);
-    if release.has_tool(tool) { Ok(()) } else { Err(not_in(release, &format!("There is no {tool}"))) }
+    if release.has_tool(tool) { Ok(()) } else { Err(release.refuses(&format!("There is no {tool}"))) }
 }
 
 fn major(value: &Value) -> Option<u64> {
@@ -60,34 +60,12 @@ fn unsupported(name: &str, value: &Value) -> AdcpError {
         .details(json!({name: value, "supported_versions": supported(), "supported_majors": MAJORS}))
 }
 
-// Never degraded to what the buyer's release has.
-fn not_in(release: Release, what: &str) -> AdcpError {
-    AdcpError::correctable("UNSUPPORTED_FEATURE", format!("{what} in release {release} of the protocol."))
-        .field("adcp_version")
-        .suggestion(format!("Send the request as of release {}.", Release::LATEST))
-        .details(json!({"adcp_version": release.as_str(), "supported_versions": supported()}))
-}
-
 /// An answer as the release has it. It was made, checked and recorded as of the latest. An error: the release has no such answer.
+/// A task's result, in a poll, stays as it is: it is of the release that its own request is of.
 pub(crate) fn project(release: Release, tool: &str, mut body: Value) -> Result<Value, AdcpError> {
-    if release == Release::LATEST {
-        return Ok(body);
-    }
-    match tool {
-        "get_products" if is(&body, TaskStatus::Rejected) => {
-            return Err(not_in(release, "The seller declines, which can't be said"));
-        }
-        "create_media_buy" | "update_media_buy" if release == Release::V3_0 => tell_state(&mut body),
-        "get_task_status" if release == Release::V3_0 => {
-            let task_type = body.get("task_type").and_then(Value::as_str);
-            if matches!(task_type, Some("create_media_buy" | "update_media_buy"))
-                && let Some(result) = body.get_mut("result")
-            {
-                tell_state(result);
-            }
-        }
-        "get_adcp_capabilities" => older_capabilities(release, &mut body),
-        _ => {}
+    wire::translate(release, tool, &mut body)?;
+    if tool == "get_adcp_capabilities" && release < Release::LATEST {
+        older_capabilities(release, &mut body);
     }
     Ok(body)
 }
@@ -112,19 +90,6 @@ pub(crate) fn project_error(release: Release, mut body: Value) -> Value {
         error.retain(|name, _| ["code", "message"].contains(&name.as_str()));
     }
     body
-}
-
-// 3.0's `status` of a success is the media buy's, from 3.1 on it is the task's.
-fn tell_state(body: &mut Value) {
-    if is(body, TaskStatus::Completed)
-        && let Some(state) = body.get("media_buy_status").filter(|state| state.is_string()).cloned()
-    {
-        body["status"] = state;
-    }
-}
-
-fn is(body: &Value, status: TaskStatus) -> bool {
-    body.get("status").and_then(Value::as_str) == Some(status.as_str())
 }
 
 // What was a yes or no before 3.2, and what was not there.
@@ -243,38 +208,20 @@ mod tests {
     }
 
     #[test]
-    fn in_3_0_the_status_of_a_media_buys_success_is_the_media_buys() {
+    fn a_verbs_answer_is_translated_and_a_tasks_result_is_not() {
         let bought = json!({"status": "completed", "media_buy_id": "m", "media_buy_status": "pending_start"});
         let told = json!({"status": "pending_start", "media_buy_id": "m", "media_buy_status": "pending_start"});
-        for tool in ["create_media_buy", "update_media_buy"] {
-            assert_eq!(project(Release::V3_0, tool, bought.clone()).unwrap(), told, "{tool}");
-            for newer in [Release::V3_1, Release::V3_2] {
-                assert_eq!(project(newer, tool, bought.clone()).unwrap(), bought, "{tool} {newer}");
+        assert_eq!(project(Release::V3_0, TOOL, bought.clone()).unwrap(), told);
+        assert_eq!(project(Release::V3_1, TOOL, bought.clone()).unwrap(), bought);
+        assert_eq!(project(Release::V3_0, "get_media_buys", bought.clone()).unwrap(), bought);
+        for result in [bought, told] {
+            let polled = json!({"status": "completed", "task_type": TOOL, "result": result});
+            for release in Release::ALL {
+                assert_eq!(project(release, "get_task_status", polled.clone()).unwrap(), polled, "{release}");
             }
         }
-        for other in [
-            json!({"status": "submitted", "task_id": "t"}),
-            json!({"status": "completed", "media_buy_id": "m"}),
-            json!({"status": "working", "media_buy_status": "active"}),
-        ] {
-            assert_eq!(project(Release::V3_0, TOOL, other.clone()).unwrap(), other);
-        }
-        assert_eq!(project(Release::V3_0, "get_media_buys", bought.clone()).unwrap(), bought);
-        let poll =
-            |task_type: &str, result: &Value| json!({"status": "completed", "task_type": task_type, "result": result});
-        let polled = project(Release::V3_0, "get_task_status", poll(TOOL, &bought)).unwrap();
-        assert_eq!(polled, poll(TOOL, &told));
-        let polled = project(Release::V3_0, "get_task_status", poll("sync_creatives", &bought)).unwrap();
-        assert_eq!(polled, poll("sync_creatives", &bought));
-    }
-
-    #[test]
-    fn a_decline_that_the_release_can_not_say_is_an_error() {
         let declined = json!({"status": "rejected", "reason": "no"});
-        for old in [Release::V3_0, Release::V3_1] {
-            assert_eq!(project(old, "get_products", declined.clone()).unwrap_err().code, "UNSUPPORTED_FEATURE");
-        }
-        assert_eq!(project(Release::V3_2, "get_products", declined.clone()).unwrap(), declined);
+        assert_eq!(project(Release::V3_1, "get_products", declined).unwrap_err().code, "UNSUPPORTED_FEATURE");
     }
 
     #[test]
