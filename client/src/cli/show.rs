@@ -21,6 +21,10 @@ pub(super) fn task_json(task: &TaskRecord, include_history: bool) -> Value {
         put(fields, "actor", &task.actor);
         put(fields, "reason", &task.reason);
         put(fields, "decision_id", &task.decision_id);
+        // What a poll shows is another release's words for it.
+        if let Some(decided) = decided_result(task).filter(|_| !task.told_json.is_empty()) {
+            fields.insert("decided_result".into(), decided);
+        }
         if include_history {
             fields.insert("history".into(), task.history.iter().map(entry_json).collect());
         }
@@ -49,11 +53,19 @@ pub(super) fn task_text(task: &TaskRecord) -> String {
         ("webhook", if task.has_webhook { "yes".into() } else { String::new() }),
         ("workflow", reference.workflow_id()),
     ]);
-    if let Ok(result) = serde_json::from_str::<Value>(&task.result_json) {
+    if let Some(result) = decided_result(task) {
         text.push_str("\nresult\n");
         text.push_str(&pretty(&result));
     }
+    if let Ok(told) = serde_json::from_str::<Value>(&task.told_json) {
+        text.push_str("\n\nas the buyer's release has it\n");
+        text.push_str(&pretty(&told));
+    }
     text
+}
+
+fn decided_result(task: &TaskRecord) -> Option<Value> {
+    serde_json::from_str(&task.result_json).ok()
 }
 
 /// A line of history as JSON.
@@ -116,5 +128,31 @@ pub(super) fn reference_json(task: &v1::TaskRef) -> Value {
 fn put(fields: &mut Map<String, Value>, name: &str, text: &str) {
     if !text.is_empty() {
         fields.insert(name.into(), text.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_the_buyer_is_told_in_other_words_both_are_shown() {
+        let decided = r#"{"media_buy_id":"m","media_buy_status":"active"}"#;
+        let task = |told_json: &str| TaskRecord {
+            status: "completed".into(),
+            result_json: decided.into(),
+            told_json: told_json.into(),
+            ..Default::default()
+        };
+        let told = task(r#"{"status":"active","media_buy_id":"m","media_buy_status":"active"}"#);
+        let shown = task_json(&told, false);
+        assert_eq!(shown["result"]["status"], "active");
+        assert_eq!(shown["decided_result"], serde_json::from_str::<Value>(decided).unwrap());
+        let text = task_text(&told);
+        let (own, words) = text.split_once("as the buyer's release has it").unwrap();
+        assert!(!own.contains("\"status\"") && words.contains("\"status\": \"active\""), "{text}");
+        let same = task("");
+        assert_eq!(task_json(&same, false).get("decided_result"), None);
+        assert!(!task_text(&same).contains("the buyer's release"));
     }
 }

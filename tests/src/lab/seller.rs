@@ -86,7 +86,10 @@ pub fn seller(calls: Calls) -> Seller<Calls> {
                 .attempt_timeout(Duration::from_secs(4))
                 .retry(Duration::from_millis(50), Duration::from_millis(500)),
         )
-        .on(move |event: TaskCompleted| record(completed.clone(), "completed", event.task.task_id, String::new()))
+        .on(move |event: TaskCompleted| {
+            let status = event.result["status"].as_str().unwrap_or_default().to_owned();
+            record(completed.clone(), "completed", event.task.task_id, status)
+        })
         .on(move |event: TaskFailed| record(failed.clone(), "failed", event.task.task_id, event.error.code))
         .on(move |event: TaskCanceled| record(canceled.clone(), "canceled", event.task.task_id, event.actor))
         .on(move |event: ReviewReminder| {

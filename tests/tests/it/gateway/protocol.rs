@@ -1,10 +1,11 @@
 //! HTTP and JSON-RPC, around the tools: what is asked wrongly is told so, and nothing comes of it.
 
 use crate::on_both_databases;
+use handoff_client::Viewer;
 use handoff_tests::{
     Kind, World,
     answer::{Answer, tool_call},
-    eventually, fresh_key,
+    decision, eventually, fresh_key,
     front::{API_KEY, Acme, Front, acme_request},
 };
 use reqwest::Method;
@@ -253,6 +254,12 @@ on_both_databases! {
         .await;
         assert_eq!(done["result"]["status"], done["result"]["media_buy_status"], "{done}");
         assert_ne!(done["result"]["status"], "completed", "{done}");
+        // The task is of the release of its own request, whichever the poll is of.
+        for release in ["3.1", "3.2"] {
+            let poll = json!({"task_id": task_id, "include_result": true, "adcp_version": release});
+            let told = front.call("get_task_status", &poll).await.body;
+            assert_eq!((&told["adcp_version"], &told["result"]), (&json!(release), &done["result"]), "{told}");
+        }
     }
 }
 
@@ -274,4 +281,17 @@ async fn what_a_release_does_not_have_is_refused_in_it() {
     let products = |release: &str| json!({"account": account, "adcp_version": release, "lab": {"result": result}});
     assert_eq!(front.call("get_products", &products("3.1")).await.code(), "UNSUPPORTED_FEATURE");
     assert_eq!(front.call("get_products", &products("3.2")).await.body["status"], "rejected");
+    // Nor is it said later, to whoever asks: the task is of the release that has no words for it.
+    for (release, said) in [("3.1", json!("UNSUPPORTED_FEATURE")), ("3.2", json!(null))] {
+        let asked = json!({"account": account, "adcp_version": release, "lab": {"arm": "workflow"}});
+        let submitted = front.call("get_products", &asked).await.body;
+        assert_eq!(submitted["status"], "submitted", "{submitted}");
+        let task_id = submitted["task_id"].as_str().unwrap();
+        let declined = world.handoff.resolve(&Viewer::Operator, task_id, decision::complete(&result)).await.unwrap();
+        assert_eq!(declined.as_str(), "accepted");
+        let poll = json!({"task_id": task_id, "include_result": true, "account": account});
+        let told = front.call("get_task_status", &poll).await.body;
+        assert_eq!((&told["status"], &told["result"]["errors"][0]["code"]), (&json!("rejected"), &said), "{told}");
+        assert_eq!(told["result"].get("reason").is_some(), release == "3.2", "{told}");
+    }
 }

@@ -7,6 +7,7 @@ mod hostile;
 mod lost;
 mod outages;
 mod progress;
+mod releases;
 mod rude;
 mod story;
 
