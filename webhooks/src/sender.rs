@@ -82,7 +82,8 @@ impl From<EgressError> for ErrorClass {
             EgressError::Connect => Self::Connect,
             EgressError::Tls => Self::Tls,
             EgressError::Timeout => Self::Timeout,
-            EgressError::Lost => Self::Lost,
+            // No more of an answer is read than its head.
+            EgressError::Lost | EgressError::TooLarge => Self::Lost,
         }
     }
 }

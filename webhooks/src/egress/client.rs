@@ -7,7 +7,7 @@ use super::{
 use crate::registration::check_host;
 use reqwest::{
     Certificate, Client,
-    header::{HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{ACCEPT, HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE},
     redirect,
 };
 use std::{error::Error, fmt, io, time::Duration};
@@ -40,6 +40,9 @@ pub enum EgressError {
     /// The connection broke, or brought no HTTP.
     #[error("connection_lost")]
     Lost,
+    /// What was to be read is longer than may be.
+    #[error("too_large")]
+    TooLarge,
 }
 
 /// Why there is no client.
@@ -54,7 +57,7 @@ pub enum SetupError {
         reason: String,
     },
     /// There is no TLS.
-    #[error("no client for webhooks: {0}")]
+    #[error("no HTTPS client: {0}")]
     Client(String),
 }
 
@@ -69,7 +72,16 @@ pub struct Answer {
     pub refuses_signature: bool,
 }
 
-/// Posts to endpoints that strangers named.
+/// A document that was read.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Document {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body, whole.
+    pub body: Vec<u8>,
+}
+
+/// Posts to endpoints that strangers named, and reads small documents.
 #[derive(Clone)]
 pub struct Egress {
     client: Client,
@@ -108,12 +120,7 @@ impl Egress {
 
     /// Posts a body, and reads no more of the answer than its head.
     pub async fn post(&self, url: &Url, headers: HeaderMap, body: Vec<u8>) -> Result<Answer, EgressError> {
-        let scheme_is_fine = url.scheme() == "https" || (url.scheme() == "http" && !self.https_only);
-        let has_user = !url.username().is_empty() || url.password().is_some();
-        // The resolver is not asked about addresses.
-        if !scheme_is_fine || has_user || check_host(url, &self.allowed).is_err() {
-            return Err(EgressError::Url);
-        }
+        self.check(url)?;
         let sent = self.client.post(url.clone()).headers(headers).body(body).send().await;
         let mut response = sent.map_err(|error| class(&error))?;
         let answer = Answer {
@@ -129,6 +136,38 @@ impl Egress {
             }
         }
         Ok(answer)
+    }
+
+    /// Reads a JSON document of at most so many bytes, whatever its status.
+    pub async fn get(&self, url: &Url, max_bytes: usize) -> Result<Document, EgressError> {
+        self.check(url)?;
+        let sent = self.client.get(url.clone()).header(ACCEPT, "application/json").send().await;
+        let mut response = sent.map_err(|error| class(&error))?;
+        let mut document = Document { status: response.status().as_u16(), body: Vec::new() };
+        while let Some(chunk) = response.chunk().await.map_err(|error| class(&error))? {
+            if document.body.len() + chunk.len() > max_bytes {
+                return Err(EgressError::TooLarge);
+            }
+            document.body.extend_from_slice(&chunk);
+        }
+        Ok(document)
+    }
+
+    fn check(&self, url: &Url) -> Result<(), EgressError> {
+        let scheme_is_fine = url.scheme() == "https" || (url.scheme() == "http" && !self.https_only);
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        // The resolver is not asked about addresses.
+        if scheme_is_fine && !has_user && check_host(url, &self.allowed).is_ok() {
+            Ok(())
+        } else {
+            Err(EgressError::Url)
+        }
+    }
+}
+
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Document").field("status", &self.status).field("bytes", &self.body.len()).finish()
     }
 }
 

@@ -1,8 +1,8 @@
 //! HTTPS to strangers' endpoints (AdCP, security, "Webhook URL validation (SSRF)").
 //!
 //! A name is resolved for each connection, all its addresses are checked, and only what was checked is connected to: there is
-//! no second resolution. Addresses in place of names, redirects and proxies are not followed. What comes back is counted, and
-//! thrown away.
+//! no second resolution. Addresses in place of names, redirects and proxies are not followed. What a webhook's receiver answers is
+//! counted, and thrown away; a document is read up to a size.
 
 mod address;
 mod client;
@@ -11,7 +11,7 @@ mod resolver;
 mod tests;
 
 pub use address::Networks;
-pub use client::{Answer, Egress, EgressError, SetupError};
+pub use client::{Answer, Document, Egress, EgressError, SetupError};
 pub use resolver::Lookup;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};

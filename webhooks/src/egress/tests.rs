@@ -71,7 +71,7 @@ async fn serve(mut stream: TcpStream, answer: Vec<u8>, requests: Arc<Mutex<Vec<S
     while let Ok(read @ 1..) = stream.read(&mut chunk).await {
         seen.extend_from_slice(&chunk[..read]);
         let text = String::from_utf8_lossy(&seen).into_owned();
-        if text.ends_with("BODY") {
+        if text.ends_with("BODY") || (text.starts_with("GET ") && text.ends_with("\r\n\r\n")) {
             requests.lock().unwrap().push(text);
             seen.clear();
             if stream.write_all(&answer).await.is_err() {
@@ -179,6 +179,30 @@ async fn what_goes_wrong_has_a_word() {
     assert_eq!(post(&client, &endless.url("buyer.example")).await.unwrap().status, 200);
     let slow = Server::start(b"HTTP/1.1 503 X\r\ncontent-length: 100\r\n\r\nslow".to_vec()).await;
     assert_eq!(post(&client, &slow.url("buyer.example")).await.unwrap().status, 503);
+}
+
+#[tokio::test]
+async fn a_document_is_read_whole_or_not_at_all() {
+    let client = egress(Names::new(&[&["127.0.0.1"]]), LOOPBACK);
+    let server = Server::start(OK.to_vec()).await;
+    let url = server.url("issuer.example");
+    let document = client.get(&url, 2).await.unwrap();
+    assert_eq!((document.status, document.body.as_slice()), (200, &b"ok"[..]));
+    assert_eq!(client.get(&url, 1).await, Err(EgressError::TooLarge));
+    let endless =
+        Server::start([b"HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n", &[b'x'; 200_000][..]].concat()).await;
+    assert_eq!(client.get(&endless.url("issuer.example"), 100_000).await, Err(EgressError::TooLarge));
+    let slow = Server::start(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nslow".to_vec()).await;
+    assert_eq!(client.get(&slow.url("issuer.example"), 100).await, Err(EgressError::Timeout));
+    let elsewhere = format!("HTTP/1.1 302 X\r\nlocation: {url}\r\ncontent-length: 0\r\n\r\n");
+    let redirecting = Server::start(elsewhere.into_bytes()).await;
+    assert_eq!(client.get(&redirecting.url("issuer.example"), 100).await.unwrap().status, 302);
+    assert_eq!(server.requests.lock().unwrap().len(), 2);
+    let strict = egress(Names::new(&[&["127.0.0.1"]]), "10.0.0.0/8");
+    for refused in ["127.0.0.1", "user:pass@issuer.example"] {
+        assert_eq!(strict.get(&server.url(refused), 100).await, Err(EgressError::Url), "{refused}");
+    }
+    assert_eq!(strict.get(&url, 100).await, Err(EgressError::Address));
 }
 
 #[tokio::test]
