@@ -4,6 +4,7 @@ use crate::{
     NewKeysLimit,
     codec::{KeyError, KeySource, RegistryCipher},
     duration,
+    jwt::{JwtArgs, JwtSettings},
     temporal::{TemporalConfig, TemporalConfigError},
     webhooks::{WebhookArgs, WebhookSettings},
 };
@@ -64,6 +65,8 @@ pub struct Config {
     pub compliance_testing: bool,
     /// Which webhooks are taken, and how they are sent.
     pub webhooks: WebhookSettings,
+    /// Whose access tokens are taken beside API keys; none: nobody's.
+    pub jwt: Option<JwtSettings>,
     /// How much longer than its sync deadline a call waits for an answer, tries included: the time for the run to say
     /// `submitted`. With none, the run is not asked for it.
     pub grace: Duration,
@@ -92,6 +95,7 @@ impl Default for Config {
             public_url: None,
             compliance_testing: false,
             webhooks: WebhookSettings::default(),
+            jwt: None,
             grace: Duration::from_secs(5),
             attempt_timeout: Duration::from_secs(5),
             resolve_timeout: Duration::from_secs(5),
@@ -140,6 +144,7 @@ impl Config {
             return Err(ConfigError::Empty("HANDOFF_TASK_QUEUE"));
         }
         self.webhooks.check(self.environment)?;
+        self.jwt.as_ref().map_or(Ok(()), |jwt| jwt.check(self))?;
         self.temporal.check()?;
         Ok(())
     }
@@ -157,6 +162,12 @@ impl Config {
     /// The host of the public URL, if there is one.
     pub fn public_host(&self) -> Option<String> {
         url::Url::parse(self.public_url.as_deref()?).ok()?.host_str().map(str::to_owned)
+    }
+
+    /// The URL of the MCP endpoint, as buyers call it, if there is a public URL.
+    pub fn resource_url(&self) -> Option<url::Url> {
+        let url = url::Url::parse(self.public_url.as_deref()?).ok()?;
+        url::Url::parse(&format!("{}/mcp", url.as_str().trim_end_matches('/'))).ok()
     }
 
     /// The registry's URL without its password and parameters, fit to be shown.
@@ -201,6 +212,7 @@ impl fmt::Debug for Config {
             .field("public_url", &self.public_url.as_deref().map(redact_url))
             .field("compliance_testing", &self.compliance_testing)
             .field("webhooks", &self.webhooks)
+            .field("jwt", &self.jwt)
             .field("grace", &self.grace)
             .field("attempt_timeout", &self.attempt_timeout)
             .field("resolve_timeout", &self.resolve_timeout)
@@ -274,6 +286,8 @@ pub struct ConfigArgs {
     encryption_keys_file: Option<PathBuf>,
     #[command(flatten)]
     webhooks: WebhookArgs,
+    #[command(flatten)]
+    jwt: JwtArgs,
 }
 
 impl From<ConfigArgs> for Config {
@@ -298,6 +312,7 @@ impl From<ConfigArgs> for Config {
             public_url: args.public_url.filter(|url| !url.is_empty()),
             compliance_testing: args.compliance_testing,
             webhooks: args.webhooks.into(),
+            jwt: args.jwt.into(),
             ..Self::default()
         }
     }
@@ -348,6 +363,15 @@ pub enum ConfigError {
     /// The keys that sign webhooks can't be used.
     #[error("the keys that sign webhooks (HANDOFF_WEBHOOK_SIGNING_KEYS or its _FILE) can't be used: {0}")]
     WebhookKeys(#[from] handoff_webhooks::keys::KeyError),
+    /// Whoever is between could put keys of its own in the issuer's place.
+    #[error("HANDOFF_ENV=production refuses an issuer of access tokens without TLS: set {0} to https://…")]
+    PlainIssuerInProduction(&'static str),
+    /// The issuer of access tokens, or where its keys are, can't be one.
+    #[error("{0} must begin with https:// (or, in development, be http:// on this machine)")]
+    IssuerUrl(&'static str),
+    /// Tokens would be for nobody, and buyers could not be told how to get one.
+    #[error("HANDOFF_JWT_ISSUER needs HANDOFF_PUBLIC_URL: access tokens are for the URL that buyers call")]
+    NoResource,
     /// The public URL can't be one.
     #[error("HANDOFF_PUBLIC_URL must begin with https:// (or, in development, http://)")]
     PublicUrl,

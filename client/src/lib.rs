@@ -5,6 +5,7 @@
 //! - [`codec`]: what encrypts all that Temporal and the registry store, and the one data converter.
 //! - [`housekeeping`]: ending, purging and forgetting requests, and the schedule that does it.
 //! - [`Config`]: from flags, the environment or code.
+//! - [`jwt`]: whose access tokens are taken, and where their issuer's keys are.
 //! - [`sandbox`]: what the compliance controller may do.
 //! - [`settings`]: all settings, as `config` shows them.
 //! - [`cli`]: the command `handoff`.
@@ -25,6 +26,7 @@ mod doctor;
 pub mod duration;
 mod error;
 pub mod housekeeping;
+pub mod jwt;
 mod production;
 mod progress;
 mod queue;
@@ -53,6 +55,7 @@ pub use housekeeping::{
     HousekeepingSettings, PurgeAction, PurgeReport, PurgedRequest, ReconcileAction, ReconcileReport, ReconciledRequest,
     ReconciledWebhook, RedeliverAction, RunSeen,
 };
+pub use jwt::JwtSettings;
 pub use progress::ProgressReport;
 pub use reseal::ResealReport;
 pub use resolve::Resolved;

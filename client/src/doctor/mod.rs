@@ -2,6 +2,7 @@
 
 mod encryption;
 mod housekeeping;
+mod issuer;
 mod registry;
 mod runs;
 mod temporal;
@@ -51,12 +52,14 @@ impl Check {
 
 /// Runs every check that can be run; one that fails does not stop the others. Opening the registry creates and migrates it.
 pub async fn doctor(config: &Config) -> Vec<Check> {
-    let (temporal, registry) = futures::join!(temporal::checks(config), registry::checks(config));
+    let (temporal, registry, issuer) =
+        futures::join!(temporal::checks(config), registry::checks(config), issuer::check(config));
     let mut checks = vec![configuration(config)];
     checks.extend(variables(settings::of_this_process()));
     checks.extend(registry);
     checks.extend(temporal);
     checks.push(encryption::check(config).await);
+    checks.extend(issuer);
     checks
 }
 

@@ -30,6 +30,7 @@ async fn what_is_not_durable_or_not_safe_is_refused_by_workers_and_commands() {
         ("HANDOFF_REGISTRY_URL", sqlite.as_str(), "set HANDOFF_REGISTRY_URL to a PostgreSQL database"),
         ("HANDOFF_ENCRYPTION_KEYS", "", "set HANDOFF_ENCRYPTION_KEYS or HANDOFF_ENCRYPTION_KEYS_FILE"),
         ("HANDOFF_PUBLIC_URL", "http://ads.seller.example", "set HANDOFF_PUBLIC_URL to https://"),
+        ("HANDOFF_JWT_ISSUER", "http://issuer.example", "set HANDOFF_JWT_ISSUER to https://"),
         ("HANDOFF_COMPLIANCE_TESTING", "true", "unset HANDOFF_COMPLIANCE_TESTING"),
         ("TEMPORAL_ADDRESS", &world.temporal.address(), "set TEMPORAL_ADDRESS to a server on PostgreSQL"),
     ] {

@@ -214,9 +214,11 @@ async fn listen(args: &GatewayArgs) -> Result<tokio::net::TcpListener> {
 
 // The worker's pollers need a moment to be known to the server. What is still wrong after that is for `handoff doctor` to say.
 async fn wait_until_healthy(config: &Config) {
+    // The issuer of access tokens is somebody else's, and need not be asked every time.
+    let config = Config { jwt: None, ..config.clone() };
     let give_up = tokio::time::Instant::now() + HEALTH_PATIENCE;
     while tokio::time::Instant::now() < give_up {
-        let checks = handoff_client::doctor(config).await;
+        let checks = handoff_client::doctor(&config).await;
         if checks.iter().all(|check| check.status != CheckStatus::Fail) {
             return;
         }
