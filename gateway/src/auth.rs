@@ -1,5 +1,6 @@
 //! Who calls: agents, known by their API keys unless the seller brings its own [`Authenticator`].
 
+use crate::resource::ProtectedResource;
 use async_trait::async_trait;
 use axum::http::{HeaderMap, HeaderName, header};
 use handoff_client::ApiKeys;
@@ -44,6 +45,11 @@ pub enum AuthError {
 pub trait Authenticator: Send + Sync + 'static {
     /// The agent that these headers authenticate.
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, AuthError>;
+
+    /// What clients are told that have to get an access token first; none: there are no tokens to get.
+    fn protected_resource(&self) -> Option<ProtectedResource> {
+        None
+    }
 }
 
 /// The shipped authenticator: configured API keys, in `Authorization: Bearer` or `x-adcp-auth`.

@@ -1,11 +1,11 @@
 //! The front door's parts, and the way of one tool call through them.
 
 use crate::{
-    AccountResolver, Authenticator, GatewaySettings, Principal, RateLimit,
+    AccountResolver, Authenticator, GatewaySettings, Principal, ProtectedResource, RateLimit,
     account::{self, Resolved},
     compliance,
     contract::Contract,
-    http::WellKnown,
+    http::{Challenges, WellKnown},
     tools::{self, Kind},
     version,
 };
@@ -28,6 +28,9 @@ pub(crate) struct Door {
     pub(crate) name: String,
     pub(crate) settings: GatewaySettings,
     pub(crate) authenticator: Arc<dyn Authenticator>,
+    /// What clients are told that have to get an access token first.
+    pub(crate) resource: Option<ProtectedResource>,
+    pub(crate) challenges: Challenges,
     pub(crate) accounts: Arc<dyn AccountResolver>,
     pub(crate) activities: Activities,
     pub(crate) catalog: tools::Catalog,

@@ -1,7 +1,8 @@
 //! The buyers' front door: an AdCP agent over MCP.
 //!
 //! - [`Gateway`]: what is served, made of [`GatewayParts`].
-//! - [`Authenticator`] says who calls, [`AccountResolver`] for which account.
+//! - [`Authenticator`] says who calls, by API keys ([`ApiKeyAuthenticator`]) or access tokens ([`JwtAuthenticator`]), and
+//!   [`AccountResolver`] for which account.
 //!
 //! Invariants:
 //! - A replica keeps nothing: any of them answers any request.
@@ -17,7 +18,9 @@ mod discovery;
 mod door;
 mod http;
 mod json_check;
+mod jwt;
 mod mcp;
+mod resource;
 pub mod schema;
 mod settings;
 mod tools;
@@ -29,6 +32,8 @@ pub use account::{
 };
 pub use auth::{ADCP_AUTH, ApiKeyAuthenticator, AuthError, Authenticator, Principal, presented_key};
 pub use contract::Contract;
+pub use jwt::{JwtAuthenticator, TokensBeside};
+pub use resource::ProtectedResource;
 pub use schema::{Schemas, Strictness};
 pub use settings::{GatewaySettings, RateLimit};
 
@@ -78,9 +83,12 @@ impl Gateway {
         let timeouts = ActivityTimeouts { sandbox_review: config.sandbox_review_delay, ..ActivityTimeouts::default() };
         let activities =
             Activities::new(registry.clone(), handlers, timeouts).checking(Some(Arc::new(contract.clone())));
+        let resource = authenticator.protected_resource();
         let door = Door {
             name,
             authenticator,
+            challenges: http::Challenges::new(resource.as_ref()),
+            resource,
             accounts,
             capabilities,
             catalog,

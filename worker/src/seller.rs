@@ -94,7 +94,7 @@ impl<S: Send + Sync + 'static> Seller<S> {
         self
     }
 
-    /// Says itself who calls, instead of by API keys.
+    /// Says itself who calls, instead of by API keys and access tokens. What it says of itself as a protected resource is published.
     #[must_use]
     pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
         self.front.authenticator = Some(Arc::new(authenticator));

@@ -4,7 +4,7 @@ use super::{
     access_log::Told,
     jsonrpc::{AUTH_MISSING, SERVICE_UNAVAILABLE, refuse},
 };
-use crate::{AuthError, door::Door};
+use crate::{AuthError, ProtectedResource, door::Door};
 use axum::{
     extract::{Request, State},
     http::{HeaderValue, StatusCode, header},
@@ -26,23 +26,48 @@ pub(super) async fn authenticate(State(door): State<Arc<Door>>, mut request: Req
             response.extensions_mut().insert(told);
             response
         }
-        Err(error) => refused(error),
+        Err(error) => refused(error, &door.challenges),
     }
 }
 
-fn refused(error: AuthError) -> Response {
+/// What `WWW-Authenticate` says to whom sent no credential, and to whom sent a wrong one (RFC 6750, RFC 9728).
+#[derive(Debug)]
+pub(crate) struct Challenges {
+    missing: HeaderValue,
+    invalid: HeaderValue,
+    hint: &'static str,
+}
+
+impl Challenges {
+    pub(crate) fn new(resource: Option<&ProtectedResource>) -> Self {
+        let metadata = resource.map(|resource| format!(r#", resource_metadata="{}""#, resource.metadata_url()));
+        let metadata = metadata.unwrap_or_default();
+        let challenge = |text: &'static str| {
+            HeaderValue::from_str(&format!("{text}{metadata}")).unwrap_or(HeaderValue::from_static(text))
+        };
+        Self {
+            missing: challenge(r#"Bearer realm="adcp""#),
+            invalid: challenge(r#"Bearer realm="adcp", error="invalid_token""#),
+            hint: match resource {
+                Some(_) => "Send an API key or an access token as Authorization: Bearer, or as x-adcp-auth.",
+                None => "Send an API key as Authorization: Bearer, or as x-adcp-auth.",
+            },
+        }
+    }
+}
+
+fn refused(error: AuthError, challenges: &Challenges) -> Response {
     let (status, code, challenge, told) = match error {
         AuthError::Missing => (
             StatusCode::UNAUTHORIZED,
             AUTH_MISSING,
-            Some(r#"Bearer realm="adcp""#),
-            AdcpError::correctable("AUTH_MISSING", "Authentication is required.")
-                .suggestion("Send an API key as Authorization: Bearer, or as x-adcp-auth."),
+            Some(&challenges.missing),
+            AdcpError::correctable("AUTH_MISSING", "Authentication is required.").suggestion(challenges.hint),
         ),
         AuthError::Invalid => (
             StatusCode::UNAUTHORIZED,
             AUTH_MISSING,
-            Some(r#"Bearer realm="adcp", error="invalid_token""#),
+            Some(&challenges.invalid),
             AdcpError::terminal("AUTH_INVALID", "The credential is not valid."),
         ),
         AuthError::Forbidden => (
@@ -60,7 +85,30 @@ fn refused(error: AuthError) -> Response {
     };
     let mut response = refuse(status, code, Value::Null, &told);
     if let Some(challenge) = challenge {
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge.clone());
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_to_get_a_token_is_told_where() {
+        let challenged = |resource: Option<&ProtectedResource>, error| {
+            let response = refused(error, &Challenges::new(resource));
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+            response.headers()[header::WWW_AUTHENTICATE].to_str().unwrap().to_owned()
+        };
+        assert_eq!(challenged(None, AuthError::Missing), r#"Bearer realm="adcp""#);
+        assert_eq!(challenged(None, AuthError::Invalid), r#"Bearer realm="adcp", error="invalid_token""#);
+        let resource = ProtectedResource::new("https://ads.example/mcp".parse().unwrap(), Vec::new());
+        let metadata = r#", resource_metadata="https://ads.example/.well-known/oauth-protected-resource/mcp""#;
+        assert_eq!(challenged(Some(&resource), AuthError::Missing), format!(r#"Bearer realm="adcp"{metadata}"#));
+        assert_eq!(
+            challenged(Some(&resource), AuthError::Invalid),
+            format!(r#"Bearer realm="adcp", error="invalid_token"{metadata}"#)
+        );
+    }
 }

@@ -1,10 +1,11 @@
-//! What publishes the keys that sign webhooks: `/.well-known/jwks.json` and `/.well-known/brand.json`.
+//! What publishes the keys that sign webhooks: `/.well-known/jwks.json` and `/.well-known/brand.json`; and what says how to get a token.
 
+use super::nowhere;
 use crate::door::Door;
 use axum::{
     Json,
     extract::State,
-    http::{StatusCode, header},
+    http::{StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use handoff_client::Config;
@@ -79,6 +80,13 @@ pub(super) async fn jwks(State(door): State<Arc<Door>>) -> Response {
 
 pub(super) async fn brand(State(door): State<Arc<Door>>) -> Response {
     publish(door.well_known.brand.as_ref())
+}
+
+pub(super) async fn protected_resource(State(door): State<Arc<Door>>, uri: Uri) -> Response {
+    match &door.resource {
+        Some(resource) if resource.is_described_at(uri.path()) => publish(Some(&resource.document())),
+        _ => nowhere::not_found().await,
+    }
 }
 
 fn publish(document: Option<&Value>) -> Response {

@@ -6,7 +6,7 @@ use handoff_activities::seller::Handlers;
 use handoff_client::{ApiKeys, Config, Environment, duration};
 use handoff_gateway::{
     AccountResolver, AnyAccount, ApiKeyAuthenticator, Authenticator, ConfiguredAccounts, Contract, Gateway,
-    GatewayParts, GatewaySettings, RateLimit, SandboxAccount,
+    GatewayParts, GatewaySettings, JwtAuthenticator, RateLimit, SandboxAccount, TokensBeside,
 };
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
@@ -136,8 +136,19 @@ impl GatewayArgs {
         Ok(settings)
     }
 
-    fn authenticator(&self, front: &FrontDoor, development: Option<&ApiKeys>) -> Result<Arc<dyn Authenticator>> {
+    // Needs a Tokio runtime.
+    fn authenticator(
+        &self,
+        front: &FrontDoor,
+        config: &Config,
+        development: Option<&ApiKeys>,
+    ) -> Result<Arc<dyn Authenticator>> {
         if let Some(authenticator) = &front.authenticator {
+            if config.jwt.is_some() {
+                bail!(
+                    "HANDOFF_JWT_ISSUER is set, but this seller says itself who calls (Seller::authenticator): unset it"
+                );
+            }
             return Ok(authenticator.clone());
         }
         let mut keys = match &self.api_keys_file {
@@ -145,10 +156,17 @@ impl GatewayArgs {
             None => ApiKeys::default(),
         };
         keys.extend(development);
-        if keys.is_empty() {
-            bail!("nobody could call: set HANDOFF_API_KEYS_FILE to a file with lines of `handoff api-key generate`");
+        match config.jwt.as_ref().zip(config.resource_url()) {
+            Some((settings, resource)) => {
+                let tokens = JwtAuthenticator::new(settings, config.environment, resource)
+                    .context("access tokens can't be taken")?;
+                Ok(Arc::new(TokensBeside::new(tokens, ApiKeyAuthenticator::new(keys))))
+            }
+            None if keys.is_empty() => bail!(
+                "nobody could call: set HANDOFF_API_KEYS_FILE to a file with lines of `handoff api-key generate`, or HANDOFF_JWT_ISSUER"
+            ),
+            None => Ok(Arc::new(ApiKeyAuthenticator::new(keys))),
         }
-        Ok(Arc::new(ApiKeyAuthenticator::new(keys)))
     }
 
     fn accounts(&self, front: &FrontDoor, config: &Config) -> Result<Arc<dyn AccountResolver>> {
@@ -181,7 +199,7 @@ pub(crate) async fn open(
     development: Option<&ApiKeys>,
 ) -> Result<Gateway> {
     let settings = args.settings(config)?;
-    let authenticator = args.authenticator(front, development)?;
+    let authenticator = args.authenticator(front, config, development)?;
     let accounts = args.accounts(front, config)?;
     let registry = handoff_store::connect(&config.registry_url, config.registry_options()?)
         .await
