@@ -8,6 +8,7 @@
 //! Invariant: wrong wiring is refused before anything is connected.
 
 mod commands;
+mod development_tls;
 // What the SDK's macro adds to an activity is not used.
 #[allow(dead_code)]
 mod housekeeping;
@@ -15,6 +16,7 @@ mod seller;
 mod temporal_server;
 mod worker;
 
+pub use development_tls::DevelopmentTls;
 pub use seller::Seller;
 pub use temporal_server::{Port, ServerOptions, TemporalServer};
 pub use worker::{Role, Worker, WorkerSettings};
