@@ -42,8 +42,10 @@ use door::{Door, Limiter};
 use handoff_activities::{Activities, ActivityTimeouts, seller::Handlers};
 use handoff_client::{Config, Handoff, NewKeysLimit, Tasks};
 use handoff_store::Registry;
+use rustls::ServerConfig;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 /// What a front door is made of.
 pub struct GatewayParts {
@@ -111,7 +113,16 @@ impl Gateway {
 
     /// Serves until `stop`, then finishes what was begun.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
-        http::serve(listener, self.router(), self.door.settings.head_timeout, stop).await;
+        self.serve_over(listener, None, stop).await;
+    }
+
+    /// The same over TLS: for a developer's machine, where no proxy is in front.
+    pub async fn serve_tls(self, listener: TcpListener, tls: Arc<ServerConfig>, stop: impl Future<Output = ()>) {
+        self.serve_over(listener, Some(tls.into()), stop).await;
+    }
+
+    async fn serve_over(self, listener: TcpListener, tls: Option<TlsAcceptor>, stop: impl Future<Output = ()>) {
+        http::serve(listener, tls, self.router(), self.door.settings.head_timeout, stop).await;
         // Their buyers hung up; what they came to is still to be recorded.
         self.door.handoff.direct_done().await;
     }

@@ -3,7 +3,7 @@
 //! - [`Seller`]: the builder that a seller's `main` uses; [`Seller::run`] gives the binary its commands.
 //! - [`Worker`]: a worker as a library, for those who write their own `main`.
 //! - `gateway`: the buyers' front door.
-//! - `dev`: a whole development environment in one command.
+//! - `dev`: a whole development environment in one command; with [`DevelopmentTls`], if buyers are to see https.
 //!
 //! Invariant: wrong wiring is refused before anything is connected.
 

@@ -1,7 +1,10 @@
-//! The command `dev`: comes up, works, and leaves nothing behind.
+//! The command `dev`: comes up, works, and leaves nothing behind; with TLS, if it is to.
 
+use crate::gateway::clients::Buyer;
 use handoff_tests::{Scrape, binary, eventually};
-use std::{path::Path, process::Stdio};
+use reqwest::Certificate;
+use serde_json::{Value, json};
+use std::{collections::HashMap, os::unix::fs::PermissionsExt, path::Path, process::Stdio};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::TcpStream,
@@ -15,12 +18,19 @@ struct Dev {
     registry: String,
     keys: String,
     metrics: String,
+    /// What it said to export.
+    exports: HashMap<String, String>,
 }
 
 async fn start(directory: &Path) -> Dev {
+    start_with(directory, &[]).await
+}
+
+async fn start_with(directory: &Path, flags: &[&str]) -> Dev {
     let mut process = Command::new(binary("acme-seller"))
         .args(["dev", "--data-dir"])
         .arg(directory)
+        .args(flags)
         .env("ACME_DATA_DIR", directory.join("acme"))
         .env("HANDOFF_LOG", "off")
         .env_remove("HANDOFF_REGISTRY_URL")
@@ -31,17 +41,11 @@ async fn start(directory: &Path) -> Dev {
         .spawn()
         .expect("acme-seller is started");
     let mut lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
-    let (mut temporal, mut registry, mut keys, mut metrics) = (None, None, None, None);
+    let (mut metrics, mut exports) = (None, HashMap::new());
     while let Some(line) = lines.next_line().await.expect("its output") {
         let line = line.trim();
-        if let Some(address) = line.strip_prefix("export TEMPORAL_ADDRESS=") {
-            temporal = Some(address.to_owned());
-        }
-        if let Some(url) = line.strip_prefix("export HANDOFF_REGISTRY_URL=") {
-            registry = Some(url.to_owned());
-        }
-        if let Some(path) = line.strip_prefix("export HANDOFF_ENCRYPTION_KEYS_FILE=") {
-            keys = Some(path.to_owned());
+        if let Some((name, value)) = line.strip_prefix("export ").and_then(|export| export.split_once('=')) {
+            exports.insert(name.to_owned(), value.to_owned());
         }
         if let Some(url) = line.strip_prefix("Metrics") {
             metrics = Some(url.trim().to_owned());
@@ -50,12 +54,14 @@ async fn start(directory: &Path) -> Dev {
             break;
         }
     }
+    let exported = |name: &str| exports.get(name).cloned().unwrap_or_else(|| panic!("no {name}: {exports:?}"));
     Dev {
         process,
-        temporal: temporal.expect("its address"),
-        registry: registry.expect("its registry"),
-        keys: keys.expect("its keys"),
+        temporal: exported("TEMPORAL_ADDRESS"),
+        registry: exported("HANDOFF_REGISTRY_URL"),
+        keys: exported("HANDOFF_ENCRYPTION_KEYS_FILE"),
         metrics: metrics.expect("its metrics"),
+        exports,
     }
 }
 
@@ -112,7 +118,7 @@ async fn dev_comes_up_works_and_leaves_nothing_behind() {
     let answer = dev.handoff(&call).await;
     assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
     let key = std::fs::read_to_string(&dev.keys).unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&dev.keys).unwrap().permissions());
+    let mode = std::fs::metadata(&dev.keys).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "nobody else reads the key");
     dev.interrupt().await;
     // What was submitted is there again when it comes up again.
@@ -123,4 +129,51 @@ async fn dev_comes_up_works_and_leaves_nothing_behind() {
     assert_eq!(std::fs::read_to_string(&again.keys).unwrap(), key, "the key is made once");
     again.kill().await;
     start(directory.path()).await.interrupt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_tls_clients_that_trust_its_authority_reach_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let dev = start_with(directory.path(), &["--tls", "--gateway-address", "127.0.0.1:0"]).await;
+    let exported = |name: &str| dev.exports.get(name).unwrap_or_else(|| panic!("no {name}")).clone();
+    let (url, key) = (exported("HANDOFF_BUYER_URL"), exported("HANDOFF_BUYER_API_KEY"));
+    let authority = exported("NODE_EXTRA_CA_CERTS");
+    assert_eq!(exported("SSL_CERT_FILE"), authority);
+    let mode = std::fs::metadata(directory.path().join("tls/server.pem")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "nobody else reads the key");
+    let base = url.strip_suffix("/mcp").unwrap();
+    let port = base.strip_prefix("https://localhost:").unwrap();
+
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let trusted = Certificate::from_pem_bundle(&std::fs::read(&authority).unwrap()).unwrap();
+    let client = reqwest::Client::builder().no_proxy().tls_certs_merge(trusted).build().unwrap();
+    let json_at = async |url: &str| -> Value {
+        let response = client.get(url).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{url}");
+        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
+    };
+    // By https, the documents that publish its keys are what verifiers want them to be.
+    let brand = json_at(&format!("{base}/.well-known/brand.json")).await;
+    assert_eq!(brand["agents"][0]["url"], json!(url));
+    let jwks = json_at(brand["agents"][0]["jwks_uri"].as_str().unwrap()).await;
+    assert_eq!(jwks["keys"].as_array().unwrap().len(), 1, "{jwks}");
+    assert_eq!(json_at(&format!("https://127.0.0.1:{port}/healthz")).await["status"], "ok");
+    let strangers = reqwest::Client::builder().no_proxy().build().unwrap();
+    assert!(strangers.get(format!("{base}/healthz")).send().await.is_err(), "nobody else trusts it");
+    assert!(strangers.get(format!("http://127.0.0.1:{port}/healthz")).send().await.is_err(), "nothing is in clear");
+
+    let mut buyer = Buyer::javascript_trusting(Path::new(&authority), &url, &key).await.unwrap();
+    let capabilities = buyer.call("get_adcp_capabilities", &json!({})).await;
+    assert_eq!(capabilities["success"], true, "{capabilities}");
+    drop(buyer);
+    let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params":
+        {"name": "get_adcp_capabilities", "arguments": {}}});
+    let call = client.post(&url).bearer_auth(&key).header("content-type", "application/json");
+    let answer = call.body(message.to_string()).send().await.unwrap().bytes().await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    let capabilities = &answer["result"]["structuredContent"];
+    assert_eq!(capabilities["webhook_signing"]["supported"], true, "{answer}");
+    assert_eq!(capabilities["identity"]["brand_json_url"], format!("{base}/.well-known/brand.json"));
+    drop(client);
+    dev.interrupt().await;
 }

@@ -5,7 +5,7 @@ use super::{
     gateway::{self, GatewayArgs},
     worker,
 };
-use crate::{Port, ServerOptions, TemporalServer, WorkerSettings};
+use crate::{DevelopmentTls, Port, ServerOptions, TemporalServer, WorkerSettings};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use handoff_activities::seller::Handlers;
@@ -20,6 +20,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+use tokio::net::TcpListener;
 
 const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -53,6 +54,10 @@ pub(crate) struct DevArgs {
     /// Without a gateway: start one yourself with the command gateway
     #[arg(long, help_heading = "Development")]
     no_gateway: bool,
+    /// Serve the gateway over TLS, as https://localhost:PORT, with a certificate of an authority that is made for it in the data
+    /// directory; HANDOFF_PUBLIC_URL is this unless given
+    #[arg(long, conflicts_with = "no_gateway", help_heading = "Development")]
+    tls: bool,
     /// API key of the agent agent.dev.example; a fresh one unless given. Give it by the environment: flags are seen in process
     /// lists
     #[arg(
@@ -86,6 +91,10 @@ pub(crate) async fn run(
             "`dev` is not for HANDOFF_ENV=production: it brings a Temporal server that stores in SQLite; run `worker` and `gateway`"
         );
     }
+    let address = gateway_args.address().ip();
+    if args.tls && !address.is_loopback() && !address.is_unspecified() {
+        bail!("--tls is for localhost: HANDOFF_GATEWAY_ADDRESS must be of this machine alone, or all of its addresses");
+    }
     // What is printed is used in other directories.
     args.data_dir = std::path::absolute(&args.data_dir)?;
     let _held = hold(&args.data_dir)?;
@@ -110,7 +119,7 @@ pub(crate) async fn run(
     if config.registry_url == DEFAULT_REGISTRY_URL {
         config.registry_url = format!("sqlite:{}", args.data_dir.join("registry.db").display());
     }
-    let ended = serve(name, &args, gateway_args, &config, parts, &server).await;
+    let ended = serve(name, &args, gateway_args, config, parts, &server).await;
     let stopped = server.stop().await;
     ended.and(stopped)
 }
@@ -136,15 +145,33 @@ async fn serve(
     name: &str,
     args: &DevArgs,
     gateway_args: &GatewayArgs,
-    config: &Config,
+    mut config: Config,
     parts: Parts,
     server: &TemporalServer,
 ) -> Result<()> {
+    let tls = args.tls.then(|| DevelopmentTls::open(&args.data_dir.join("tls"))).transpose()?;
+    let listener = if args.no_gateway { None } else { Some(listen(gateway_args).await?) };
+    let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let url = address.map(|address| match tls {
+        Some(_) => format!("https://localhost:{}", address.port()),
+        None => format!("http://{address}"),
+    });
+    if tls.is_some() && config.public_url.is_none() {
+        config.public_url.clone_from(&url);
+    }
+    let config = &config;
     config.check()?;
     let Parts { handlers, settings, front } = parts;
-    let door = if args.no_gateway {
-        None
-    } else {
+    let mut places = Places {
+        server,
+        config,
+        gateway: None,
+        authority: tls.as_ref().map(DevelopmentTls::authority),
+        worker: "none; start one with the command worker".into(),
+    };
+    let (told, stop) = tokio::sync::watch::channel(false);
+    let mut serving = tokio::task::JoinSet::new();
+    if let Some((listener, url)) = listener.zip(url) {
         let api_key = match &args.api_key {
             Some(key) => key.clone(),
             None => generate_api_key()?,
@@ -154,16 +181,13 @@ async fn serve(
         let gateway =
             gateway::open(name, gateway_args, config, handlers.clone(), &front, settings.contract.clone(), Some(&keys))
                 .await?;
-        let listener = listen(gateway_args).await?;
-        Some((gateway, listener, api_key))
-    };
-    let mut places = Places { server, config, gateway: None, worker: "none; start one with the command worker".into() };
-    let (told, stop) = tokio::sync::watch::channel(false);
-    let mut serving = tokio::task::JoinSet::new();
-    if let Some((gateway, listener, api_key)) = door {
-        places.gateway = Some((listener.local_addr()?, api_key));
+        places.gateway = Some((url, api_key));
         let mut stop = stop.clone();
-        serving.spawn(gateway.serve(listener, async move { drop(stop.wait_for(|told| *told).await) }));
+        let stop = async move { drop(stop.wait_for(|told| *told).await) };
+        match &tls {
+            Some(tls) => serving.spawn(gateway.serve_tls(listener, tls.server(), stop)),
+            None => serving.spawn(gateway.serve(listener, stop)),
+        };
     }
     let ended = work(name, args, handlers, &settings, places).await;
     let _ = told.send(true);
@@ -204,7 +228,7 @@ async fn work(
 }
 
 // A development machine may have something else on the usual port.
-async fn listen(args: &GatewayArgs) -> Result<tokio::net::TcpListener> {
+async fn listen(args: &GatewayArgs) -> Result<TcpListener> {
     let address = args.address();
     match gateway::listen(address).await {
         Err(_) if address == DEFAULT_ADDRESS => gateway::listen(SocketAddr::new(address.ip(), 0)).await,
@@ -230,7 +254,10 @@ async fn wait_until_healthy(config: &Config) {
 struct Places<'a> {
     server: &'a TemporalServer,
     config: &'a Config,
-    gateway: Option<(SocketAddr, SecretString)>,
+    /// Its URL, and a key for it.
+    gateway: Option<(String, SecretString)>,
+    /// The certificate that the gateway's clients have to trust.
+    authority: Option<&'a Path>,
     worker: String,
 }
 
@@ -249,9 +276,12 @@ fn announce(name: &str, places: &Places<'_>) -> Result<()> {
         writeln!(out, "  Keys         {} (to look inside with Temporal's UI: {program} codec serve)", path.display())?;
     }
     writeln!(out, "  Worker       {}", places.worker)?;
-    if let Some((address, key)) = &places.gateway {
-        writeln!(out, "  Gateway      http://{address}/mcp")?;
+    if let Some((url, key)) = &places.gateway {
+        writeln!(out, "  Gateway      {url}/mcp")?;
         writeln!(out, "  API key      {}  (of {PRINCIPAL})", key.expose_secret())?;
+    }
+    if let Some(authority) = places.authority {
+        writeln!(out, "  Authority    {}  (which the gateway's clients have to trust)", authority.display())?;
     }
     if let Some(address) = config.metrics.address() {
         writeln!(out, "  Metrics      http://{address}/metrics")?;
@@ -264,9 +294,14 @@ fn announce(name: &str, places: &Places<'_>) -> Result<()> {
         let path = path.canonicalize().unwrap_or_else(|_| path.clone());
         writeln!(out, "  export HANDOFF_ENCRYPTION_KEYS_FILE={}", path.display())?;
     }
-    if let Some((address, key)) = &places.gateway {
-        writeln!(out, "  export HANDOFF_BUYER_URL=http://{address}/mcp")?;
+    if let Some((url, key)) = &places.gateway {
+        writeln!(out, "  export HANDOFF_BUYER_URL={url}/mcp")?;
         writeln!(out, "  export HANDOFF_BUYER_API_KEY={}", key.expose_secret())?;
+    }
+    if let Some(authority) = places.authority {
+        writeln!(out, "  export NODE_EXTRA_CA_CERTS={}", authority.display())?;
+        // OpenSSL and Rust know no extra ones: in this terminal they trust nobody else.
+        writeln!(out, "  export SSL_CERT_FILE={}", authority.display())?;
     }
     writeln!(out, "  {program} doctor")?;
     Ok(out.flush()?)

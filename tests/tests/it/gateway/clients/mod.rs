@@ -7,7 +7,7 @@ mod python;
 use anyhow::{Context, Result};
 use handoff_tests::front::{API_KEY, Front};
 use serde_json::{Value, json};
-use std::{process::Stdio, time::Duration};
+use std::{path::Path, process::Stdio, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},
@@ -28,22 +28,38 @@ pub(crate) struct Buyer {
 impl Buyer {
     /// With the protocol's client for Python.
     pub(crate) async fn python(front: &Front) -> Result<Self> {
+        Self::python_as(front, API_KEY).await
+    }
+
+    /// The same with another credential.
+    pub(crate) async fn python_as(front: &Front, credential: &str) -> Result<Self> {
         let mut command = Command::new(variable("HANDOFF_BUYER_PYTHON")?);
         command.arg(format!("{PROGRAMS}buyer.py"));
-        Self::start(command, front).await
+        Self::start(command, &front.url(), credential).await
     }
 
     /// With the protocol's client for JavaScript.
     async fn javascript(front: &Front) -> Result<Self> {
-        let mut command = Command::new(variable("HANDOFF_BUYER_NODE")?);
-        command.env("NODE_PATH", variable("HANDOFF_BUYER_NODE_MODULES")?).arg(format!("{PROGRAMS}buyer.cjs"));
-        Self::start(command, front).await
+        Self::start(Self::node()?, &front.url(), API_KEY).await
     }
 
-    async fn start(mut command: Command, front: &Front) -> Result<Self> {
+    /// The same at a URL whose certificate is of an authority of its own.
+    pub(crate) async fn javascript_trusting(authority: &Path, url: &str, credential: &str) -> Result<Self> {
+        let mut command = Self::node()?;
+        command.env("NODE_EXTRA_CA_CERTS", authority);
+        Self::start(command, url, credential).await
+    }
+
+    fn node() -> Result<Command> {
+        let mut command = Command::new(variable("HANDOFF_BUYER_NODE")?);
+        command.env("NODE_PATH", variable("HANDOFF_BUYER_NODE_MODULES")?).arg(format!("{PROGRAMS}buyer.cjs"));
+        Ok(command)
+    }
+
+    async fn start(mut command: Command, url: &str, credential: &str) -> Result<Self> {
         let mut child = command
-            .arg(front.url())
-            .env("BUYER_API_KEY", API_KEY)
+            .arg(url)
+            .env("BUYER_API_KEY", credential)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
