@@ -12,3 +12,4 @@ mod slice;
 mod sockets;
 mod storyboards;
 mod strangers;
+mod tokens;
