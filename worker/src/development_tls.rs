@@ -4,11 +4,13 @@
 //! The authority signs one certificate and its private key is forgotten at once: whoever trusts it trusts this one server, and
 //! nobody can make it sign for another name later.
 
-mod x509;
-
 use anyhow::{Context, Result};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use chrono::{DateTime, TimeDelta, Utc};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
 use rustls::{
     RootCertStore, ServerConfig,
     client::{WebPkiServerVerifier, danger::ServerCertVerifier},
@@ -21,9 +23,8 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
-use x509::{Draft, Issuer, Purpose};
 
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 const AUTHORITY: &str = "Handoff development authority";
@@ -122,19 +123,32 @@ fn is_good(
 
 /// The server's key and certificate, and the authority's certificate.
 fn make(now: DateTime<Utc>) -> Result<String> {
-    let (not_before, not_after) = (now - EARLIER, now + LIFETIME);
-    let (_, authority_key) = x509::generate_key()?;
-    let issuer = Issuer { name: AUTHORITY, key: &authority_key };
-    let draft = Draft { subject: AUTHORITY, purpose: Purpose::Authority, not_before, not_after };
-    let authority = x509::certificate(&draft, &authority_key, &issuer)?;
-    let (private, key) = x509::generate_key()?;
-    let mut here_v6 = [0; 16];
-    here_v6[15] = 1;
-    let purpose = Purpose::Server { names: &["localhost"], addresses: &[&[127, 0, 0, 1], &here_v6] };
-    let draft = Draft { subject: "localhost", purpose, not_before, not_after };
-    let certificate = x509::certificate(&draft, &key, &issuer)?;
-    Ok([to_pem("PRIVATE KEY", &private), to_pem("CERTIFICATE", &certificate), to_pem("CERTIFICATE", &authority)]
-        .concat())
+    let authority_key = KeyPair::generate()?;
+    let mut authority = draft(AUTHORITY, now, CertificateParams::default());
+    // With none below it.
+    authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let trusted = authority.self_signed(&authority_key)?;
+    let key = KeyPair::generate()?;
+    let mut server = draft(NAMES[0], now, CertificateParams::new(NAMES.map(str::to_owned))?);
+    server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    server.use_authority_key_identifier_extension = true;
+    let certificate = server.signed_by(&key, &Issuer::new(authority, authority_key))?;
+    Ok([
+        to_pem("PRIVATE KEY", &key.serialize_der()),
+        to_pem("CERTIFICATE", certificate.der()),
+        to_pem("CERTIFICATE", trusted.der()),
+    ]
+    .concat())
+}
+
+fn draft(name: &str, now: DateTime<Utc>, mut draft: CertificateParams) -> CertificateParams {
+    draft.distinguished_name = DistinguishedName::new();
+    draft.distinguished_name.push(DnType::CommonName, name);
+    draft.not_before = SystemTime::from(now - EARLIER).into();
+    draft.not_after = SystemTime::from(now + LIFETIME).into();
+    draft
 }
 
 fn to_pem(label: &str, der: &[u8]) -> String {
