@@ -1,9 +1,14 @@
 //! What can go wrong below the protocol.
 
-use crate::{config::ConfigError, temporal::ConnectError};
+use crate::{
+    codec::{OpenError, SealError},
+    config::ConfigError,
+    temporal::ConnectError,
+};
 use handoff_proto::wire::AdcpError;
-use handoff_store::RegistryError;
+use handoff_store::{CipherError, RegistryError};
 use temporalio_client::errors::{WorkflowInteractionError, WorkflowUpdateError};
+use temporalio_common::data_converters::PayloadConversionError;
 use tonic::{Code, Status};
 
 /// A failure of what Handoff runs on. Its messages hold no secret and no body, but are for operators: a buyer gets
@@ -39,17 +44,51 @@ pub enum Error {
         /// Which task.
         task_id: String,
     },
+    /// The run of a task is encrypted with a key that this process does not have. Nothing was sent.
+    #[error("the run of task {task_id}: {error}")]
+    RunSealed {
+        /// Which task.
+        task_id: String,
+        /// Why it can't be read.
+        error: OpenError,
+    },
+    /// Something was sent, and what it came to can't be read: only the registry knows, for those who have the keys.
+    #[error("the {sent} was sent and may be recorded, but this process can't read the answer: {reason}")]
+    AnswerUnreadable {
+        /// What was sent.
+        sent: &'static str,
+        /// It is for want of a key.
+        sealed: bool,
+        /// Why the answer can't be read.
+        reason: String,
+    },
 }
 
 impl Error {
     /// May the same call succeed later?
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Config(_) | Self::RunGone { .. } => false,
+            Self::Config(_) | Self::RunGone { .. } | Self::AnswerUnreadable { .. } => false,
             Self::Connect(error) => error.is_transient(),
             Self::NotConnected => true,
             Self::Registry(error) => error.is_transient(),
             Self::Temporal { code, .. } => is_transient(*code),
+            Self::RunSealed { error, .. } => matches!(error, OpenError::Unavailable(_)),
+        }
+    }
+
+    /// Is it for want of a key?
+    pub fn lacks_keys(&self) -> bool {
+        match self {
+            Self::Registry(RegistryError::Sealed { error, .. } | RegistryError::Keys(error)) => {
+                matches!(error, CipherError::MissingKey { .. } | CipherError::NotAuthentic { .. })
+            }
+            Self::Registry(RegistryError::NoKeys) => true,
+            Self::AnswerUnreadable { sealed, .. } => *sealed,
+            Self::RunSealed { error, .. } => {
+                matches!(error, OpenError::UnknownKey { .. } | OpenError::NotAuthentic { .. })
+            }
+            _ => false,
         }
     }
 
@@ -71,8 +110,10 @@ impl Error {
         }
     }
 
-    pub(crate) fn update(operation: &'static str, error: &WorkflowUpdateError) -> Self {
+    /// `sent`: what the update carries.
+    pub(crate) fn update(operation: &'static str, sent: &'static str, error: &WorkflowUpdateError) -> Self {
         match error {
+            WorkflowUpdateError::PayloadConversion(error) if is_of_an_answer(error) => Self::unreadable(sent, error),
             WorkflowUpdateError::NotFound(status) | WorkflowUpdateError::Rpc(status) => {
                 Self::temporal(operation, status)
             }
@@ -81,6 +122,26 @@ impl Error {
             }
             other => Self::Temporal { operation, code: Code::Unknown, message: other.to_string() },
         }
+    }
+
+    fn unreadable(sent: &'static str, error: &PayloadConversionError) -> Self {
+        let (sealed, reason) = match error {
+            // Without keys nothing opens what is sealed, and this is what is said of it.
+            PayloadConversionError::WrongEncoding => (true, "it is not in clear, and there are no keys".to_owned()),
+            PayloadConversionError::EncodingError(error) => (error.is::<OpenError>(), error.to_string()),
+            other => (false, other.to_string()),
+        };
+        Self::AnswerUnreadable { sent, sealed, reason }
+    }
+}
+
+// What can't be sealed was not sent; and a key service that is away comes back, and the same update gets the same answer.
+fn is_of_an_answer(error: &PayloadConversionError) -> bool {
+    match error {
+        PayloadConversionError::EncodingError(error) => {
+            !error.is::<SealError>() && !matches!(error.downcast_ref(), Some(OpenError::Unavailable(_)))
+        }
+        _ => true,
     }
 }
 

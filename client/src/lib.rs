@@ -33,6 +33,7 @@ mod queue;
 mod redeliver;
 mod reseal;
 mod resolve;
+mod run_input;
 pub mod sandbox;
 pub mod settings;
 mod tasks;

@@ -8,13 +8,14 @@ use handoff_proto::{
         AdcpError, Completion, Decision, HistoryEntry, Outcome, Progress, Resolution, Settlement, Standing, TaskRecord,
         TaskRef, outcome,
     },
-    wire::{Bought, ListTasksRequest, OfferedProposal},
+    wire::{Bought, ListTasksRequest, OfferedProposal, TaskStatus},
 };
 use handoff_store::{
-    Backend, Candidate, Claim, ClaimView, DirectView, Directive, Forced, Health, KeptProposals, Lease, NewClaim,
-    Notification, Observation, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalRecord,
-    ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled, SandboxStore,
-    SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
+    Backend, Candidate, CipherError, Claim, ClaimView, DirectView, Directive, Forced, Health, KeptProposals, Lease,
+    NewClaim, Notification, Observation, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter,
+    ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled,
+    SandboxStore, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord,
+    WebhookState,
 };
 use prost::Message;
 use serde::Serialize;
@@ -29,11 +30,12 @@ use temporalio_client::{
 use temporalio_common::protos::temporal::api::{
     common::v1::{Payload, Payloads, WorkflowExecution},
     enums::v1::{UpdateWorkflowExecutionLifecycleStage, WorkflowExecutionStatus},
+    history::v1::{History, HistoryEvent, WorkflowExecutionStartedEventAttributes, history_event::Attributes},
     update::v1 as update,
     workflow::v1::{WorkflowExecutionConfig, WorkflowExecutionInfo},
     workflowservice::v1::{
-        DescribeWorkflowExecutionResponse, ExecuteMultiOperationResponse, StartWorkflowExecutionResponse,
-        UpdateWorkflowExecutionResponse,
+        DescribeWorkflowExecutionResponse, ExecuteMultiOperationResponse, GetWorkflowExecutionHistoryResponse,
+        StartWorkflowExecutionResponse, UpdateWorkflowExecutionResponse,
         execute_multi_operation_response::{Response, response},
     },
 };
@@ -49,7 +51,10 @@ pub(crate) struct FakeRegistry {
     pub(crate) tasks: Mutex<VecDeque<Option<TaskRecord>>>,
     /// How many times yet the connection breaks when a task is read.
     pub(crate) breaks: Mutex<usize>,
+    /// What a task stands at that is not among `tasks`.
     pub(crate) standing: Mutex<Standing>,
+    /// The key that is missing to read where a task stands.
+    pub(crate) missing_key: Option<&'static str>,
     pub(crate) unfinished: Mutex<Vec<Observation>>,
     pub(crate) reconciled: Mutex<Vec<String>>,
     pub(crate) purgeable: Mutex<Vec<Candidate>>,
@@ -75,6 +80,21 @@ impl FakeRegistry {
 
     pub(crate) fn with_tasks(tasks: impl IntoIterator<Item = Option<TaskRecord>>) -> Self {
         Self { tasks: Mutex::new(tasks.into_iter().collect()), ..Self::default() }
+    }
+
+    /// One whose task was submitted and has not ended.
+    pub(crate) fn waiting() -> Self {
+        Self { standing: Standing { submitted: true, ..Default::default() }.into(), ..Self::default() }
+    }
+
+    fn next_task(&self) -> Result<Option<TaskRecord>> {
+        let mut breaks = self.breaks.lock().unwrap();
+        if *breaks > 0 {
+            *breaks -= 1;
+            return Err(RegistryError::Unavailable("the connection is lost".into()));
+        }
+        let mut tasks = self.tasks.lock().unwrap();
+        if tasks.len() > 1 { Ok(tasks.pop_front().flatten()) } else { Ok(tasks.front().cloned().flatten()) }
     }
 }
 
@@ -109,8 +129,15 @@ impl Registry for FakeRegistry {
         self.views.lock().unwrap().pop_front().unwrap_or(Ok(ClaimView::InFlight))
     }
 
-    async fn standing(&self, _: &TaskRef) -> Result<Standing> {
-        Ok(self.standing.lock().unwrap().clone())
+    async fn standing(&self, task: &TaskRef) -> Result<Standing> {
+        if let Some(key) = self.missing_key {
+            let error = CipherError::MissingKey { key: key.into() };
+            return Err(RegistryError::Sealed { task_id: task.task_id.clone(), column: "decision", error });
+        }
+        Ok(match self.next_task()? {
+            Some(task) => Standing { settlement: settlement_of(task), submitted: true, ..Default::default() },
+            None => self.standing.lock().unwrap().clone(),
+        })
     }
 
     async fn begin(&self, task: &TaskRef) -> Result<Standing> {
@@ -118,13 +145,7 @@ impl Registry for FakeRegistry {
     }
 
     async fn get(&self, _: &Viewer, _: &str, _: bool) -> Result<Option<TaskRecord>> {
-        let mut breaks = self.breaks.lock().unwrap();
-        if *breaks > 0 {
-            *breaks -= 1;
-            return Err(RegistryError::Unavailable("the connection is lost".into()));
-        }
-        let mut tasks = self.tasks.lock().unwrap();
-        if tasks.len() > 1 { Ok(tasks.pop_front().flatten()) } else { Ok(tasks.front().cloned().flatten()) }
+        self.next_task()
     }
 
     async fn find(&self, viewer: &Viewer, task_id: &str) -> Result<Option<TaskRef>> {
@@ -324,6 +345,19 @@ impl SandboxStore for FakeRegistry {
     }
 }
 
+fn settlement_of(task: TaskRecord) -> Option<Settlement> {
+    let ended = task.status.parse::<TaskStatus>().is_ok_and(TaskStatus::is_terminal);
+    ended.then_some(Settlement {
+        status: task.status,
+        result_json: task.result_json,
+        error: task.error,
+        decision_id: task.decision_id,
+        actor: task.actor,
+        reason: task.reason,
+        ..Default::default()
+    })
+}
+
 /// The task that [`FakeRegistry::find`] finds.
 pub(crate) fn task() -> TaskRef {
     TaskRef { task_id: "t".into(), scope: "acct".into(), principal: "p".into(), verb: "create_media_buy".into() }
@@ -407,17 +441,44 @@ pub(crate) fn told(kind: outcome::Kind) -> Say {
     Say::Message(ExecuteMultiOperationResponse { responses }.encode_to_vec())
 }
 
+/// The answer to a look at a run's history: its beginning, with this input.
+pub(crate) fn begun(input: Payload) -> Say {
+    let started = WorkflowExecutionStartedEventAttributes {
+        input: Some(Payloads { payloads: vec![input] }),
+        ..Default::default()
+    };
+    let attributes = Some(Attributes::WorkflowExecutionStartedEventAttributes(started));
+    let history = History { events: vec![HistoryEvent { attributes, ..Default::default() }] };
+    let response = GetWorkflowExecutionHistoryResponse { history: Some(history), ..Default::default() };
+    Say::Message(response.encode_to_vec())
+}
+
 /// The answer to the update `resolve`.
 pub(crate) fn resolution(resolution: &Resolution) -> Say {
     Say::Message(updated(resolution).encode_to_vec())
 }
 
+/// The same, as a worker with other keys than this process gives it.
+pub(crate) fn sealed_resolution() -> Say {
+    Say::Message(answered(sealed()).encode_to_vec())
+}
+
+/// A payload that is sealed with key `k`.
+pub(crate) fn sealed() -> Payload {
+    let metadata = [("encoding", "binary/encrypted"), ("encryption-key-id", "k")];
+    let metadata = metadata.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+    Payload { metadata: HashMap::from(metadata), data: vec![1; 64], ..Default::default() }
+}
+
 fn updated<T: Serialize>(result: &T) -> UpdateWorkflowExecutionResponse {
-    let payload = Payload {
+    answered(Payload {
         metadata: HashMap::from([("encoding".to_owned(), b"json/plain".to_vec())]),
         data: serde_json::to_vec(result).unwrap(),
         ..Default::default()
-    };
+    })
+}
+
+fn answered(payload: Payload) -> UpdateWorkflowExecutionResponse {
     let value = update::outcome::Value::Success(Payloads { payloads: vec![payload] });
     UpdateWorkflowExecutionResponse {
         outcome: Some(update::Outcome { value: Some(value) }),

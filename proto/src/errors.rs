@@ -38,9 +38,11 @@ pub const UNEXPECTED: &str = "X_HANDOFF_UNEXPECTED";
 pub const NOT_FINALIZED: &str = "X_HANDOFF_NOT_FINALIZED";
 /// A request has a secret in it, and there are no keys to seal it with.
 pub const KEYS_REQUIRED: &str = "X_HANDOFF_KEYS_REQUIRED";
+/// A command lacks a key that what it is to read is sealed with. Never sent to a buyer.
+pub const KEYS_MISSING: &str = "X_HANDOFF_KEYS_MISSING";
 
 /// All codes of Handoff's own.
-pub const CODES: [&str; 18] = [
+pub const CODES: [&str; 19] = [
     DEADLINE_EXCEEDED,
     DECIDE_FAILED,
     ENQUEUE_FAILED,
@@ -54,6 +56,7 @@ pub const CODES: [&str; 18] = [
     RUN_LOST,
     HANDLER_FAILED,
     KEYS_REQUIRED,
+    KEYS_MISSING,
     NOT_FINALIZED,
     DISCARDED,
     INPUT_INVALID,
@@ -138,6 +141,13 @@ pub fn keys_required(field: &str) -> AdcpError {
             "Leave the secret out. The seller: set HANDOFF_ENCRYPTION_KEYS or HANDOFF_ENCRYPTION_KEYS_FILE \
              (`handoff codec generate-key` makes a key) for workers and clients.",
         )
+}
+
+/// A command can't read what is stored, and so wrote nothing.
+pub fn keys_missing(why: impl std::fmt::Display) -> AdcpError {
+    AdcpError::correctable(KEYS_MISSING, why.to_string()).suggestion(
+        "Export HANDOFF_ENCRYPTION_KEYS_FILE, as `dev` prints it, or HANDOFF_ENCRYPTION_KEYS, with the workers' keys.",
+    )
 }
 
 #[cfg(test)]

@@ -97,6 +97,7 @@ fn failed(error: WorkflowUpdateWithStartError) -> Result<Attempt, Error> {
         WorkflowUpdateWithStartError::Start(WorkflowStartError::Rpc(status))
         | WorkflowUpdateWithStartError::Update(WorkflowUpdateError::Rpc(status))
         | WorkflowUpdateWithStartError::Rpc(status) => by_code(&status),
+        WorkflowUpdateWithStartError::Update(error) => Err(Error::update("start the workflow", "request", &error)),
         other => {
             Err(Error::Temporal { operation: "start the workflow", code: Code::Unknown, message: other.to_string() })
         }

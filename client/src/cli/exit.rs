@@ -12,7 +12,7 @@ pub enum Exit {
     Ok = 0,
     /// Something that nobody foresaw, or a check of `doctor` that failed.
     Unexpected = 1,
-    /// The command line can't be understood.
+    /// The command line can't be understood, or a setting is wrong or missing, such as a key. Nothing was done.
     Usage = 2,
     /// Refused: the request or decision can't be used as it is.
     Refused = 3,
@@ -42,6 +42,9 @@ impl Exit {
         match error {
             Error::Config(_) => Self::Usage,
             error if error.is_transient() => Self::Unavailable,
+            // It is not known that nothing was done.
+            Error::AnswerUnreadable { .. } => Self::Unexpected,
+            error if error.lacks_keys() => Self::Usage,
             _ => Self::Unexpected,
         }
     }

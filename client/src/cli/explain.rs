@@ -20,6 +20,7 @@ const PAGES: &[(&str, &str)] = &pages![
     "X_HANDOFF_HANDLER_FAILED",
     "X_HANDOFF_HANDLER_MISSING",
     "X_HANDOFF_INPUT_INVALID",
+    "X_HANDOFF_KEYS_MISSING",
     "X_HANDOFF_KEYS_REQUIRED",
     "X_HANDOFF_NOT_FINALIZED",
     "X_HANDOFF_OUTCOME_UNKNOWN",
@@ -105,6 +106,8 @@ mod tests {
             errors::outcome_unknown(),
             errors::run_lost(),
             errors::handler_failed(""),
+            errors::keys_required(""),
+            errors::keys_missing(""),
         ] {
             let (_, page) = PAGES.iter().find(|(code, _)| *code == error.code).unwrap();
             assert!(page.contains(&format!("\nRecovery: {}.\n", error.recovery.as_str())), "{}", error.code);

@@ -79,8 +79,15 @@ impl From<Error> for Problem {
     // The operator sees what a buyer does not.
     fn from(error: Error) -> Self {
         let exit = Exit::of_error(&error);
-        let message = error.to_string();
+        let (message, lacks_keys) = (error.to_string(), error.lacks_keys());
         let error = match exit {
+            Exit::Usage if lacks_keys => errors::keys_missing(message),
+            // No retry: whatever was sent is there.
+            Exit::Unexpected if lacks_keys => AdcpError {
+                recovery: Recovery::Terminal,
+                ..errors::keys_missing(message)
+                    .suggestion("Look with `handoff task get`, in a shell that has the workers' keys.")
+            },
             Exit::Unavailable => AdcpError::transient("SERVICE_UNAVAILABLE", message),
             Exit::Usage => AdcpError::correctable("CONFIGURATION_ERROR", message),
             _ => AdcpError::terminal(errors::UNEXPECTED, message).suggestion("`handoff doctor` shows what is missing."),
@@ -102,6 +109,7 @@ impl From<CallError> for Problem {
 mod tests {
     use super::*;
     use crate::error::unavailable;
+    use handoff_store::{CipherError, RegistryError};
 
     #[test]
     fn a_problem_says_what_where_and_whether_to_retry() {
@@ -114,5 +122,23 @@ mod tests {
         let problem = Problem::refused(unavailable("Later.", 10));
         assert!(problem.text().contains("safe, in 10 s"));
         assert_eq!(problem.json()["retry_safe"], true);
+    }
+
+    #[test]
+    fn a_missing_key_is_named_with_where_it_goes() {
+        let error = CipherError::MissingKey { key: "k-7".into() };
+        let sealed = RegistryError::Sealed { task_id: "t".into(), column: "decision", error };
+        let before = Problem::from(Error::from(sealed));
+        let sent = Problem::from(Error::AnswerUnreadable { sent: "decision", sealed: true, reason: "k-7".into() });
+        for (problem, exit, retry) in [(before, Exit::Usage, "only after a correction"), (sent, Exit::Unexpected, "no")]
+        {
+            let text = problem.text();
+            for part in ["k-7", "X_HANDOFF_KEYS_MISSING", &format!("retry:      {retry}"), "handoff explain"] {
+                assert!(text.contains(part), "{part}: {text}");
+            }
+            assert_eq!((problem.exit, &problem.json()["retry_safe"]), (exit, &json!(false)), "{text}");
+        }
+        let unreadable = Error::AnswerUnreadable { sent: "decision", sealed: false, reason: "newer".into() };
+        assert_eq!(Problem::from(unreadable).error.code, errors::UNEXPECTED);
     }
 }

@@ -190,6 +190,8 @@ async fn release(args: ReleaseArgs, registry: &dyn Registry, output: &Output) ->
             .suggestion(format!("Wait for it, or end it: handoff task cancel {task_id}"));
         return Err(Problem::refused(error));
     }
+    // Opens it: who can't read a proposal writes nothing into its history.
+    registry.get_proposal(&reference(&proposal)).await.map_err(Error::from)?;
     let actor = args.actor.unwrap_or_else(super::input::user);
     let cause = ProposalCause { task_id: None, actor, reason: args.reason };
     let released = registry.release_proposal(&reference(&proposal), &task_id, &cause).await.map_err(Error::from)?;

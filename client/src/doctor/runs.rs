@@ -5,13 +5,11 @@ use crate::{
     Config,
     codec::{EncryptingCodec, is_sealed, key_id},
     queue,
+    run_input::stored_input,
 };
 use temporalio_client::{Client, grpc::WorkflowService};
 use temporalio_common::protos::temporal::api::{
-    common::v1::Payload,
-    history::v1::history_event::Attributes,
-    workflow::v1::WorkflowExecutionInfo,
-    workflowservice::v1::{GetWorkflowExecutionHistoryRequest, ListWorkflowExecutionsRequest},
+    common::v1::Payload, workflow::v1::WorkflowExecutionInfo, workflowservice::v1::ListWorkflowExecutionsRequest,
 };
 
 const NAME: &str = "stored payloads";
@@ -25,7 +23,7 @@ pub(super) async fn check(config: &Config, client: &Client) -> Option<Check> {
         return None;
     }
     let run = newest(client, &format!("HandoffScope IS NOT NULL AND TaskQueue = '{queue}'")).await?;
-    let payload = input(client, run).await?;
+    let payload = stored_input(client, run.execution?).await?;
     judge(config, payload).await
 }
 
@@ -67,21 +65,6 @@ async fn newest(client: &Client, query: &str) -> Option<WorkflowExecutionInfo> {
     };
     let listed = WorkflowService::list_workflow_executions(&mut client.clone(), queue::brief(request)).await.ok()?;
     listed.into_inner().executions.into_iter().next()
-}
-
-async fn input(client: &Client, run: WorkflowExecutionInfo) -> Option<Payload> {
-    let request = GetWorkflowExecutionHistoryRequest {
-        namespace: client.options().namespace.clone(),
-        execution: run.execution,
-        maximum_page_size: 1,
-        ..Default::default()
-    };
-    let history =
-        WorkflowService::get_workflow_execution_history(&mut client.clone(), queue::brief(request)).await.ok()?;
-    match history.into_inner().history?.events.into_iter().next()?.attributes? {
-        Attributes::WorkflowExecutionStartedEventAttributes(started) => started.input?.payloads.into_iter().next(),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

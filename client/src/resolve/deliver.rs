@@ -81,7 +81,7 @@ impl Handoff {
                     tracing::debug!(code = ?status.code(), "sending the decision again");
                     tokio::time::sleep(backoff.pause()).await;
                 }
-                Err(error) => return Err(Error::update("update the workflow", &error)),
+                Err(error) => return Err(Error::update("update the workflow", "decision", &error)),
             }
         }
     }

@@ -8,8 +8,7 @@ use handoff_proto::{
     completion,
     ids::OUTCOME_UPDATE_ID,
     limits::MAX_ENCODED_BYTES,
-    v1::{Completion, Settlement, TaskRecord, TaskRef, decision::Kind},
-    wire::TaskStatus,
+    v1::{Completion, Settlement, TaskRef, decision::Kind},
 };
 use handoff_store::Viewer;
 use std::time::Duration;
@@ -69,7 +68,8 @@ impl Resolved {
 
 impl Handoff {
     /// Sends a decision to a waiting task, and waits until it is settled; while no worker answers it is recorded instead. A
-    /// buyer decides nothing: to a [`Viewer::Buyer`] there is no such task.
+    /// buyer decides nothing: to a [`Viewer::Buyer`] there is no such task. Without the keys of what is stored of the task nothing
+    /// is sent ([`Error::lacks_keys`]).
     pub async fn resolve(&self, viewer: &Viewer, task_id: &str, completion: Completion) -> Result<Resolved, Error> {
         let began = Instant::now();
         let span = tracing::error_span!(
@@ -123,15 +123,19 @@ impl Handoff {
         let span = Span::current();
         span.record("task_id", &task.task_id).record("scope", &task.scope).record("verb", &task.verb);
         span.record("workflow_id", task.workflow_id());
-        if let Some(recorded) = self.settlement(viewer, task_id).await? {
+        // Opens what is sealed of the request: who can't read it decides nothing on it.
+        let standing = self.registry().standing(&task).await?;
+        if let Some(recorded) = standing.settlement {
             return Ok(verdict(recorded, completion));
+        }
+        if standing.decision.is_none() && !standing.submitted {
+            // Of an undecided request the registry may hold nothing that is sealed.
+            self.check_run_opens(&task).await?;
         }
         match self.deliver(&task, completion).await? {
             // The run knows the end without its result; the registry has it whole.
-            Delivery::Settled(recorded) => {
-                Ok(verdict(self.settlement(viewer, task_id).await?.unwrap_or(*recorded), completion))
-            }
-            Delivery::Refused(message) => match self.settlement(viewer, task_id).await? {
+            Delivery::Settled(recorded) => Ok(verdict(self.settlement(&task).await?.unwrap_or(*recorded), completion)),
+            Delivery::Refused(message) => match self.settlement(&task).await? {
                 Some(recorded) => Ok(verdict(recorded, completion)),
                 None => Ok(Resolved::Invalid { message }),
             },
@@ -140,8 +144,8 @@ impl Handoff {
         }
     }
 
-    async fn settlement(&self, viewer: &Viewer, task_id: &str) -> Result<Option<Settlement>, Error> {
-        Ok(self.registry().get(viewer, task_id, false).await?.and_then(settlement_of))
+    async fn settlement(&self, task: &TaskRef) -> Result<Option<Settlement>, Error> {
+        Ok(self.registry().standing(task).await?.settlement)
     }
 
     // The run is over, or never began: only the registry knows what became of the request.
@@ -192,19 +196,6 @@ fn verdict(recorded: Settlement, completion: &Completion) -> Resolved {
         }
         _ => Resolved::Conflict { recorded },
     }
-}
-
-fn settlement_of(task: TaskRecord) -> Option<Settlement> {
-    let ended = task.status.parse::<TaskStatus>().is_ok_and(TaskStatus::is_terminal);
-    ended.then_some(Settlement {
-        status: task.status,
-        result_json: task.result_json,
-        error: task.error,
-        decision_id: task.decision_id,
-        actor: task.actor,
-        reason: task.reason,
-        ..Default::default()
-    })
 }
 
 #[cfg(test)]

@@ -1,8 +1,18 @@
 //! Whole decisions, against a registry and a Temporal that answer as each test says.
 
 use super::*;
-use crate::testing::{FakeRegistry, Say, count, fake_handoff, resolution, task};
-use handoff_proto::v1::{Decision, Resolution, Standing, completion::Outcome, decision};
+use crate::{
+    Config,
+    codec::{Key, KeySource, KeyUnavailable, OpenError, SealError},
+    testing::{
+        FakeRegistry, Say, begun, count, fake_handoff, fake_temporal, resolution, sealed, sealed_resolution, task,
+    },
+};
+use handoff_proto::v1::{Decision, Resolution, Standing, TaskRecord, completion::Outcome, decision};
+use handoff_store::{CipherError, RegistryError};
+use std::sync::Arc;
+use temporalio_client::errors::WorkflowUpdateError;
+use temporalio_common::data_converters::PayloadConversionError;
 use tonic::Status;
 
 const UPDATE: &str = "UpdateWorkflowExecution";
@@ -33,7 +43,7 @@ fn accepted() -> Resolution {
 
 #[tokio::test(start_paused = true)]
 async fn a_live_run_settles_the_decision() {
-    let (handoff, _, calls) = fake_handoff(FakeRegistry::default(), |_, number| match number {
+    let (handoff, _, calls) = fake_handoff(FakeRegistry::waiting(), |_, number| match number {
         0 => Say::Error(Status::resource_exhausted("busy")),
         _ => resolution(&accepted()),
     })
@@ -46,7 +56,7 @@ async fn a_live_run_settles_the_decision() {
 #[tokio::test(start_paused = true)]
 async fn a_broken_connection_to_the_registry_is_not_the_reviewers_problem() {
     for (breaks, taken) in [(2, true), (3, false)] {
-        let registry = FakeRegistry { breaks: breaks.into(), ..FakeRegistry::default() };
+        let registry = FakeRegistry { breaks: breaks.into(), ..FakeRegistry::waiting() };
         let (handoff, _, calls) = fake_handoff(registry, |_, _| resolution(&accepted())).await;
         match handoff.resolve(&Viewer::Operator, "t", complete()).await {
             Ok(resolved) => assert!(taken && matches!(resolved, Resolved::Accepted { .. }), "{breaks}: {resolved:?}"),
@@ -63,7 +73,7 @@ async fn without_a_worker_the_decision_is_recorded() {
         "DescribeTaskQueue" => Say::Error(Status::unimplemented("old server")),
         _ => Say::Nothing,
     };
-    let (handoff, _, calls) = fake_handoff(FakeRegistry::default(), silent).await;
+    let (handoff, _, calls) = fake_handoff(FakeRegistry::waiting(), silent).await;
     let begin = tokio::time::Instant::now();
     let resolved = handoff.resolve(&Viewer::Operator, "t", complete()).await.unwrap();
     assert_eq!(resolved, Resolved::Recorded { decision_id: "d".into() });
@@ -74,7 +84,7 @@ async fn without_a_worker_the_decision_is_recorded() {
         UPDATE => Say::Nothing,
         _ => Say::Message(vec![]),
     };
-    let (handoff, _, _) = fake_handoff(FakeRegistry::default(), nobody).await;
+    let (handoff, _, _) = fake_handoff(FakeRegistry::waiting(), nobody).await;
     let begin = tokio::time::Instant::now();
     let resolved = handoff.resolve(&Viewer::Operator, "t", complete()).await.unwrap();
     assert!(matches!(resolved, Resolved::Recorded { .. }) && begin.elapsed().as_secs() < 2);
@@ -110,6 +120,69 @@ async fn without_a_run_the_registry_has_the_last_word() {
     let answered = Standing { decision: Some(Decision { kind }), ..Default::default() };
     assert!(matches!(resolve(standing(answered)).await.unwrap(), Resolved::Invalid { .. }));
     assert!(matches!(resolve(FakeRegistry::default()).await, Err(Error::RunGone { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_can_not_read_the_task_decides_nothing() {
+    let registry = FakeRegistry { missing_key: Some("k"), ..FakeRegistry::waiting() };
+    let (handoff, _, calls) = fake_handoff(registry, |_, _| resolution(&accepted())).await;
+    let error = handoff.resolve(&Viewer::Operator, "t", complete()).await.unwrap_err();
+    assert!(error.lacks_keys() && !error.is_transient() && error.to_string().contains("\"k\""), "{error}");
+    assert_eq!(calls.lock().unwrap().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_an_undecided_request_the_run_says_which_key_is_needed() {
+    let run = |name: &str, _| match name {
+        UPDATE => resolution(&accepted()),
+        _ => begun(sealed()),
+    };
+    for keys in [KeySource::None, KeySource::Text(Key::generate("other").unwrap())] {
+        let (temporal, calls) = fake_temporal(run).await;
+        let config = Config { encryption: keys, ..Config::default() };
+        let handoff = Handoff::from_parts(temporal, Arc::new(FakeRegistry::default()), config);
+        let error = handoff.resolve(&Viewer::Operator, "t", complete()).await.unwrap_err();
+        assert!(matches!(&error, Error::RunSealed { task_id, .. } if task_id == "t"), "{error:?}");
+        assert!(error.lacks_keys() && error.to_string().contains("\"k\""), "{error}");
+        assert_eq!(count(&calls, UPDATE), 0);
+    }
+    // A run in clear, and one that is not there, are no obstacle.
+    let in_clear = |name: &str, _| match name {
+        UPDATE => resolution(&accepted()),
+        _ => begun(Default::default()),
+    };
+    let (handoff, _, calls) = fake_handoff(FakeRegistry::default(), in_clear).await;
+    assert!(matches!(handoff.resolve(&Viewer::Operator, "t", complete()).await, Ok(Resolved::Accepted { .. })));
+    assert_eq!(count(&calls, UPDATE), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_can_not_be_read_is_no_reason_to_try_again() {
+    let (handoff, _, calls) = fake_handoff(FakeRegistry::waiting(), |_, _| sealed_resolution()).await;
+    let error = handoff.resolve(&Viewer::Operator, "t", complete()).await.unwrap_err();
+    assert!(matches!(error, Error::AnswerUnreadable { sent: "decision", sealed: true, .. }), "{error:?}");
+    assert!(!error.is_transient() && error.lacks_keys() && error.to_string().contains("may be recorded"), "{error}");
+    assert_eq!((count(&calls, UPDATE), count(&calls, SIGNAL)), (1, 0));
+}
+
+#[test]
+fn a_key_service_that_is_away_comes_back() {
+    let lacks =
+        |error| Error::from(RegistryError::Sealed { task_id: "t".into(), column: "decision", error }).lacks_keys();
+    assert!(lacks(CipherError::MissingKey { key: "k".into() }) && lacks(CipherError::NotAuthentic { key: "k".into() }));
+    assert!(!lacks(CipherError::Unavailable("away".into())) && Error::from(RegistryError::NoKeys).lacks_keys());
+    let update = |error: Box<dyn std::error::Error + Send + Sync>| {
+        let error = PayloadConversionError::EncodingError(error);
+        Error::update("update the workflow", "decision", &WorkflowUpdateError::PayloadConversion(error))
+    };
+    let away = || KeyUnavailable("the service is away".into());
+    for error in [update(SealError::from(away()).into()), update(OpenError::from(away()).into())] {
+        assert!(error.is_transient() && !error.lacks_keys(), "{error:?}");
+    }
+    let unknown = update(OpenError::UnknownKey { key: "k".into() }.into());
+    assert!(unknown.lacks_keys() && unknown.to_string().contains("\"k\""), "{unknown}");
+    let other = update("not what was expected".into());
+    assert!(!other.is_transient() && !other.lacks_keys(), "{other:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,6 +16,7 @@ mod gateway;
 mod histories;
 mod hooks;
 mod housekeeping;
+mod keyless;
 mod limits;
 mod lists;
 mod parked;

@@ -80,6 +80,26 @@ async fn the_schedule_sweeps_and_frees_what_a_lost_run_held() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_can_not_read_a_proposal_does_not_release_it() {
+    let keys = crate::encryption::ring(&crate::encryption::key("k"));
+    let world = World::configured(Kind::Sqlite, |config| config.encryption = keys).await.unwrap();
+    let worker = world.worker().await.unwrap();
+    let proposal_id = committed(&world).await;
+    let task_id = buy(&world, &proposal_id, json!({"arm": "workflow"})).await.unwrap().task_id;
+    world.called("review", &task_id).await;
+    let release = ["proposal", "release", &proposal_id, "--force", "--actor", "ann", "--reason", "stuck", "--json"];
+    let mut command = Command::new(binary("handoff"));
+    command.args(release).envs(world.environment()).env_remove("HANDOFF_ENCRYPTION_KEYS");
+    let output = command.env_remove("HANDOFF_ENCRYPTION_KEYS_FILE").output().await.expect("handoff runs");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["error"]["code"], handoff_proto::errors::KEYS_MISSING, "{told}");
+    assert_eq!(state(&world, &proposal_id).await, ProposalState::Consuming);
+    let (code, released) = handoff(&world, &release[..8]).await;
+    assert_eq!((code, &released["state"]), (0, &json!("committed")), "{released}");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_commands_show_a_proposal_and_release_no_live_one() {
     let world = World::new(Kind::Sqlite).await.unwrap();
     let worker = world.worker().await.unwrap();
