@@ -58,8 +58,8 @@ impl Contract {
         (!issues.is_empty() && self.strictness == Strictness::Strict).then(|| told(&issues))
     }
 
-    // As the buyer would get it.
-    fn result_issues(&self, tool: &str, result: &Value) -> Vec<Issue> {
+    /// What is wrong with a result that is to be this tool's, as the buyer would get it; nothing where nothing is checked.
+    pub fn result_issues(&self, tool: &str, result: &Value) -> Vec<Issue> {
         self.issues(|schemas| match tools::find(tool) {
             Some(plain) if !plain.status_in_result => schemas.check_response(tool, result),
             _ => schemas.check_response(tool, &wire::completed_body(verbs::find(tool), result.clone())),

@@ -4,6 +4,7 @@
 //! - [`Worker`]: a worker as a library, for those who write their own `main`.
 //! - `gateway`: the buyers' front door.
 //! - `dev`: a whole development environment in one command; with [`DevelopmentTls`], if buyers are to see https.
+//! - [`run_handoff`]: the program `handoff`.
 //!
 //! Invariant: wrong wiring is refused before anything is connected.
 
@@ -16,6 +17,7 @@ mod seller;
 mod temporal_server;
 mod worker;
 
+pub use commands::run_handoff;
 pub use development_tls::DevelopmentTls;
 pub use seller::Seller;
 pub use temporal_server::{Port, ServerOptions, TemporalServer};

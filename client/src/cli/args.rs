@@ -333,6 +333,9 @@ pub(super) struct CompleteArgs {
     pub(super) decision: DecisionArgs,
     #[command(flatten)]
     pub(super) result: ResultArgs,
+    /// Send the result even if it is not as the protocol's schemas say
+    #[arg(long)]
+    pub(super) unchecked: bool,
 }
 
 /// The result that the buyer gets.

@@ -6,9 +6,10 @@ use super::{
     input,
     output::Output,
     problem::Problem,
+    review::{self, ReviewCheck},
     show,
 };
-use crate::{Config, Handoff, Resolved, Viewer, tasks::no_such_task};
+use crate::{Config, Error, Handoff, Resolved, Viewer, tasks::no_such_task};
 use handoff_proto::{
     completion::{self, Intent},
     v1::{Completion, completion::Outcome},
@@ -83,12 +84,33 @@ impl DecisionArgs {
     }
 }
 
-pub(super) async fn send(decision: Decision, config: Config, output: &Output) -> Result<Exit, Problem> {
+/// With a check only what passes it is sent.
+pub(super) async fn send(
+    decision: Decision,
+    check: Option<&dyn ReviewCheck>,
+    config: Config,
+    output: &Output,
+) -> Result<Exit, Problem> {
     let handoff = Handoff::connect(config).await?;
+    if let Some(check) = check {
+        decision.compare(check, &handoff).await?;
+    }
     let resolved = handoff.resolve(&decision.viewer, &decision.task_id, decision.completion).await?;
     let (exit, shown, text) = outcome(&decision.task_id, resolved)?;
     output.data(&shown, || text);
     Ok(exit)
+}
+
+impl Decision {
+    async fn compare(&self, check: &dyn ReviewCheck, handoff: &Handoff) -> Result<(), Problem> {
+        let Some(Outcome::ResultJson(result)) = &self.completion.outcome else { return Ok(()) };
+        let result = serde_json::from_str(result).map_err(|error| Problem::invalid(error.to_string()))?;
+        match handoff.registry().find(&self.viewer, &self.task_id).await.map_err(Error::from)? {
+            Some(task) => review::compare(check, &task.verb, &result),
+            // It is said when it is sent.
+            None => Ok(()),
+        }
+    }
 }
 
 fn outcome(task_id: &str, resolved: Resolved) -> Result<(Exit, Value, String), Problem> {

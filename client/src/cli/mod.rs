@@ -17,6 +17,7 @@ mod proposal;
 mod purge;
 mod reconcile;
 mod registry;
+mod review;
 mod show;
 mod task;
 mod verb;
@@ -24,6 +25,7 @@ mod webhook;
 
 pub use args::{Cli, Commands};
 pub use exit::Exit;
+pub use review::ReviewCheck;
 
 use crate::{Config, ConfigArgs, Handoff, Tasks};
 use args::{Command, RegistryCommand, TaskCommand, VerbCommand};
@@ -41,19 +43,22 @@ pub struct CommandLine {
     pub matches: ArgMatches,
     /// Whether JSON is wanted.
     pub json: bool,
+    /// What a reviewer's result is compared with; without one it is sent as it is.
+    pub check: Option<Box<dyn ReviewCheck>>,
 }
 
-/// Runs the command line of this process.
-pub fn run() -> ExitCode {
-    let parsed = Cli::command().try_get_matches().and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
-    let (cli, matches) = match parsed {
+/// Runs the command line of this process, which is the client's and what else `A` has.
+pub fn run<A: CommandFactory + FromArgMatches>(read: impl FnOnce(A) -> (Cli, Box<dyn ReviewCheck>)) -> ExitCode {
+    let parsed = A::command().try_get_matches().and_then(|matches| Ok((A::from_arg_matches(&matches)?, matches)));
+    let (arguments, matches) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => {
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
         }
     };
-    let line = CommandLine { definition: Cli::command(), matches, json: cli.json };
+    let (cli, check) = read(arguments);
+    let line = CommandLine { definition: A::command(), matches, json: cli.json, check: Some(check) };
     run_command(cli.command, cli.config, &cli.telemetry, &line).into()
 }
 
@@ -105,9 +110,12 @@ async fn dispatch(command: Command, config: Config, line: &CommandLine, output: 
             TaskCommand::History(history) => task::history(history, &Tasks::connect(&config).await?, output).await,
             TaskCommand::Progress(report) => task::progress(report, &Tasks::connect(&config).await?, output).await,
             // What can't be read is refused before anything is connected.
-            TaskCommand::Complete(complete) => decide::send(complete.decision()?, config, output).await,
-            TaskCommand::Fail(fail) => decide::send(fail.decision()?, config, output).await,
-            TaskCommand::Cancel(cancel) => decide::send(cancel.decision()?, config, output).await,
+            TaskCommand::Complete(complete) => {
+                let check = line.check.as_deref().filter(|_| !complete.unchecked);
+                decide::send(complete.decision()?, check, config, output).await
+            }
+            TaskCommand::Fail(fail) => decide::send(fail.decision()?, None, config, output).await,
+            TaskCommand::Cancel(cancel) => decide::send(cancel.decision()?, None, config, output).await,
         },
         Command::Buyer(command) => buyer::run(command, output).await,
         Command::ApiKey(command) => api_key::run(command, output),

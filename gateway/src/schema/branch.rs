@@ -16,6 +16,9 @@ struct Misfit {
     inside: usize,
 }
 
+// What a failure is known by: without it, an answer that says `completed` was meant to be a success, whatever it lacks.
+const ERRORS: &str = "errors";
+
 /// The mistakes behind a combinator's, as deep as they can be told; the combinator's own if it can't be told which
 /// alternative was meant.
 pub(super) fn unfold<'e>(error: &'e ValidationError<'_>, found: &mut Vec<&'e ValidationError<'e>>) {
@@ -24,7 +27,8 @@ pub(super) fn unfold<'e>(error: &'e ValidationError<'_>, found: &mut Vec<&'e Val
         return;
     };
     let place = error.instance_path().as_str();
-    let misfits: Vec<Misfit> = context.iter().map(|branch| misfit(branch, place)).collect();
+    let completed = is_completed(error, place);
+    let misfits: Vec<Misfit> = context.iter().map(|branch| misfit(branch, place, completed)).collect();
     let Some(least) = misfits.iter().min().copied() else {
         found.push(error);
         return;
@@ -55,7 +59,7 @@ pub(super) fn unfold<'e>(error: &'e ValidationError<'_>, found: &mut Vec<&'e Val
     }
 }
 
-fn misfit(branch: &[ValidationError<'_>], place: &str) -> Misfit {
+fn misfit(branch: &[ValidationError<'_>], place: &str, completed: bool) -> Misfit {
     let mut misfit = Misfit { other_type: 0, other_constant: 0, other_fields: 0, inside: 0 };
     for mistake in branch {
         let here = mistake.instance_path().as_str() == place;
@@ -64,9 +68,10 @@ fn misfit(branch: &[ValidationError<'_>], place: &str) -> Misfit {
             Kind::Constant { .. } if here || is_child(mistake, place) => misfit.other_constant += 1,
             Kind::AdditionalProperties { unexpected } if here => misfit.other_fields += unexpected.len(),
             Kind::FalseSchema if is_child(mistake, place) => misfit.other_fields += 1,
+            Kind::Required { property } if here && completed && property == ERRORS => misfit.other_constant += 1,
             Kind::Required { .. } | Kind::Not { .. } if here => misfit.other_fields += 1,
             Kind::AnyOf { context } | Kind::OneOfNotValid { context } if here => {
-                if let Some(least) = context.iter().map(|branch| self::misfit(branch, place)).min() {
+                if let Some(least) = context.iter().map(|branch| self::misfit(branch, place, completed)).min() {
                     misfit.other_type += least.other_type;
                     misfit.other_constant += least.other_constant;
                     misfit.other_fields += least.other_fields;
@@ -77,6 +82,11 @@ fn misfit(branch: &[ValidationError<'_>], place: &str) -> Misfit {
         }
     }
     misfit
+}
+
+/// It is an answer that says that it is no failure.
+fn is_completed(error: &ValidationError<'_>, place: &str) -> bool {
+    place.is_empty() && error.instance().get("status").is_some_and(|status| status == "completed")
 }
 
 fn is_child(mistake: &ValidationError<'_>, place: &str) -> bool {

@@ -54,6 +54,10 @@ fn told(issues: &[handoff_proto::wire::Issue]) -> Vec<(&str, &str)> {
     issues.iter().map(|issue| (issue.pointer.as_str(), issue.keyword.as_str())).collect()
 }
 
+fn places(issues: &[handoff_proto::wire::Issue]) -> Vec<String> {
+    issues.iter().map(|issue| issue.pointer.clone()).collect()
+}
+
 #[test]
 fn every_tools_schemas_compile() {
     let schemas = schemas();
@@ -188,6 +192,12 @@ fn an_answer_is_checked_by_its_own_arm() {
     // The success is meant, not the error arm and not the submitted one.
     let success = json!({"status": "completed", "media_buy_id": "m", "confirmed_at": null, "packages": []});
     assert_eq!(told(&schemas.check_response("create_media_buy", &success)), [("/revision", "required")]);
+    // Whatever it lacks.
+    let lacking = |result| places(&schemas.check_response("create_media_buy", &result));
+    let missing = ["/media_buy_id", "/confirmed_at", "/revision", "/packages"];
+    assert_eq!(lacking(json!({"status": "completed", "media_buy": 1})), missing);
+    assert_eq!(lacking(json!({"status": "completed", "media_buy_id": "m"})), missing[1..]);
+    assert_eq!(lacking(json!({"status": "rejected", "reason": "no"})), ["/errors"]);
     let success = with(success, "/revision", json!(1));
     assert_eq!(schemas.check_response("create_media_buy", &success), []);
     assert_eq!(schemas.check_result("create_media_buy", &success), []);

@@ -375,6 +375,8 @@ impl Ran {
 async fn handoff(world: &World, words: &[&str], stdin: Option<&str>) -> Ran {
     let mut command = Command::new(binary("handoff"));
     command.args(words).envs(world.environment()).env("USER", "operator").env_remove("HANDOFF_ACTOR");
+    // What the lab is answered with is none of the protocol's results.
+    command.env("HANDOFF_VALIDATION", "off");
     run(&mut command, stdin).await
 }
 

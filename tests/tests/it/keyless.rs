@@ -17,6 +17,8 @@ const MISSING: &str = "X_HANDOFF_KEYS_MISSING";
 async fn handoff(world: &World, keys: Option<&str>, words: &[&str]) -> (i32, Value) {
     let mut command = Command::new(binary("handoff"));
     command.arg("--json").args(words).envs(world.environment()).kill_on_drop(true);
+    // What the lab is answered with is none of the protocol's results.
+    command.env("HANDOFF_VALIDATION", "off");
     command.env_remove("HANDOFF_ENCRYPTION_KEYS").env_remove("HANDOFF_ENCRYPTION_KEYS_FILE");
     if let Some(keys) = keys {
         command.env("HANDOFF_ENCRYPTION_KEYS", keys);

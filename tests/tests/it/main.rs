@@ -23,6 +23,7 @@ mod parked;
 mod production;
 mod proposals;
 mod readme;
+mod reviews;
 mod sandbox;
 mod shutdown;
 mod signals;

@@ -3,9 +3,11 @@
 mod contract;
 mod dev;
 mod gateway;
+mod handoff;
 mod worker;
 
 pub(crate) use gateway::FrontDoor;
+pub use handoff::run_handoff;
 
 use crate::WorkerSettings;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -71,7 +73,8 @@ pub(crate) fn run(name: &str, handlers: Handlers, settings: WorkerSettings, fron
     let command = match command {
         Command::Own(command) => command,
         Command::Client(command) => {
-            return run_command(command, config, &telemetry, &CommandLine { definition, matches, json }).into();
+            let line = CommandLine { definition, matches, json, check: Some(Box::new(contract)) };
+            return run_command(command, config, &telemetry, &line).into();
         }
     };
     let parts = Parts { handlers, settings, front };

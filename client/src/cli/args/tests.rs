@@ -42,6 +42,7 @@ fn the_viewer_follows_the_names_given() {
 fn decisions_need_exactly_one_content() {
     for usable in [
         "handoff task complete t --file -",
+        "handoff task complete t --file - --unchecked",
         "handoff task complete t --result {} --actor me --reason ok --decision-id d",
         "handoff task fail t --code A --message b --recovery transient",
         "handoff task fail t --error {}",

@@ -12,8 +12,10 @@ use tokio::process::Command;
 const NOW: SweepAges = SweepAges { drafts: Duration::ZERO, ended: Duration::ZERO, reserved: Duration::ZERO };
 
 async fn handoff(world: &World, words: &[&str]) -> (i32, Value) {
-    let output = Command::new(binary("handoff")).envs(world.environment()).args(words).arg("--json").output().await;
-    let output = output.expect("handoff runs");
+    let mut command = Command::new(binary("handoff"));
+    // What the lab is answered with is none of the protocol's results.
+    command.envs(world.environment()).env("HANDOFF_VALIDATION", "off").args(words).arg("--json");
+    let output = command.output().await.expect("handoff runs");
     let shown = serde_json::from_slice(&output.stdout).unwrap_or_default();
     (output.status.code().unwrap_or(-1), shown)
 }

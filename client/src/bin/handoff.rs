@@ -1,5 +1,0 @@
-//! The command `handoff`.
-
-fn main() -> std::process::ExitCode {
-    handoff_client::cli::run()
-}
