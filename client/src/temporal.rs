@@ -13,8 +13,10 @@ use temporalio_client::{
 };
 use temporalio_common::envconfig::load_client_config_profile;
 
-const CHECK_SERVER: &str =
-    "Check that the server runs (`temporal server start-dev` starts one) and that TEMPORAL_ADDRESS names it";
+// Somebody in a shell without the export lines of `dev` would start a second, empty server.
+const CHECK_SERVER: &str = "Is `YOUR-SELLER dev` running, and does this shell have the export lines that it printed \
+    (TEMPORAL_ADDRESS is one)? Otherwise check that a server runs (`temporal server start-dev` starts an empty one) and that \
+    TEMPORAL_ADDRESS names it";
 const CHECK_KEY: &str = "Check TEMPORAL_API_KEY and the TLS settings";
 pub(crate) const DEFAULT_NAMESPACE: &str = "default";
 
@@ -229,6 +231,8 @@ mod tests {
         assert!(error.is_transient());
         let text = error.to_string();
         assert!(text.contains("127.0.0.1:1") && text.contains("TEMPORAL_ADDRESS"), "{text}");
+        let (dev, server) = (text.find("` running").unwrap(), text.find("start-dev").unwrap());
+        assert!(dev < server, "what is there already is looked for first: {text}");
     }
 
     #[test]
