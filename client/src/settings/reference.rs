@@ -21,7 +21,6 @@ These are read by the scripts that build and test Handoff, not by its programs: 
 `HANDOFF_TEST_TEMPORAL` (set by `scripts/with-services`), `HANDOFF_TEST_FUZZ` (how many broken requests), `HANDOFF_TEST_SEED` (which),
 `HANDOFF_TEST_PARKED` (how many parked tasks), `HANDOFF_TEST_WEBHOOKS` (how many webhooks that a poll must agree with),
 `HANDOFF_TEST_KILLS` (how many purchases whose worker dies).
-`HANDOFF_BUYER_URL`, which `dev` prints, is for whoever types commands: no program reads it.
 ";
 
 /// The reference, as Markdown.

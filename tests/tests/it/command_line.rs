@@ -2,10 +2,16 @@
 
 use handoff_tests::binary;
 use serde_json::Value;
-use std::path::Path;
+use std::{path::Path, process::Output};
 use tokio::process::Command;
 
 async fn output(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let done = ran(program, arguments, environment).await;
+    assert!(done.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
+}
+
+async fn ran(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let directory = tempfile::tempdir().unwrap();
     let mut command = Command::new(binary(program));
     command.args(arguments).current_dir(directory.path()).envs(environment.iter().copied());
@@ -15,9 +21,22 @@ async fn output(program: &str, arguments: &[&str], environment: &[(&str, &str)])
             command.env_remove(name);
         }
     }
-    let done = command.output().await.unwrap();
-    assert!(done.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8(done.stdout).unwrap()
+    command.output().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_buyer_names_the_seller_by_variable_or_flag() {
+    let buyer = ["buyer", "tools"];
+    let nobody = ran("handoff", &buyer, &[]).await;
+    let said = String::from_utf8_lossy(&nobody.stderr).into_owned();
+    assert!(nobody.status.code() == Some(2) && said.contains("--seller"), "{said}");
+    // Nobody listens there.
+    let named = [("HANDOFF_BUYER_URL", "http://127.0.0.1:9/mcp")];
+    let flag = ["buyer", "tools", "--seller", "http://127.0.0.1:9/mcp"];
+    for away in [ran("handoff", &buyer, &named).await, ran("handoff", &flag, &[]).await] {
+        let said = String::from_utf8_lossy(&away.stderr).into_owned();
+        assert!(away.status.code() == Some(6) && said.contains("can't be reached"), "{said}");
+    }
 }
 
 #[tokio::test]

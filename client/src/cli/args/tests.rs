@@ -58,6 +58,9 @@ fn decisions_need_exactly_one_content() {
         "handoff webhook redeliver t",
         "handoff webhook redeliver --state expired --ended-before 1h",
         "handoff webhook generate-key --algorithm es256",
+        "handoff buyer tools --seller http://127.0.0.1:8080/mcp",
+        "handoff buyer call get_products --seller http://127.0.0.1:8080/mcp --api-key k --file -",
+        "handoff buyer watch t --seller http://127.0.0.1:8080/mcp --account a",
     ] {
         parse(usable).unwrap_or_else(|error| panic!("{usable}: {error}"));
     }

@@ -37,6 +37,7 @@ pub(super) enum BuyerCommand {
 #[derive(Debug, Args)]
 pub(super) struct SellerArgs {
     /// The seller's MCP endpoint, such as http://127.0.0.1:8080/mcp
+    #[arg(long = "seller", env = "HANDOFF_BUYER_URL", value_name = "URL")]
     url: String,
     /// The buyer's API key. Give it by the environment: flags are seen in process lists
     #[arg(long, env = "HANDOFF_BUYER_API_KEY", hide_env_values = true, value_parser = config::secret, value_name = "KEY")]
@@ -96,7 +97,7 @@ async fn send(call: CallArgs, output: &Output) -> Result<Exit, Problem> {
     let body = Session::open(&call.seller).await?.call(&call.tool, request).await?.done()?;
     output.data(&body, || pretty(&body));
     if let (Some("submitted"), Some(task_id)) = (text(&body, "status"), text(&body, "task_id")) {
-        output.talk(&format!("submitted; follow it with: handoff buyer watch {} {task_id}", call.seller.url));
+        output.talk(&format!("submitted; follow it with: handoff buyer watch --seller {} {task_id}", call.seller.url));
     }
     Ok(Exit::Ok)
 }

@@ -48,6 +48,10 @@ on_both_databases! {
         let foreign = front.call_as(OTHER_API_KEY, "get_task_status", &json!({"task_id": task_id})).await;
         assert_eq!(foreign.code(), "REFERENCE_NOT_FOUND");
 
+        let url = front.url();
+        let polled = acme.handoff(&["buyer", "poll", task_id, "--seller", &url, "--api-key", API_KEY]).await.unwrap();
+        assert_eq!((&polled["task_id"], &polled["status"]), (&json!(task_id), &json!("submitted")), "{polled}");
+
         let review = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/acme-seller/reviews/approve_insertion_order.json");
         acme.handoff(&["task", "complete", task_id, "--file", review, "--reason", "signed"]).await.unwrap();
         let done = eventually("the task is completed", || async {
