@@ -3,6 +3,7 @@
 //! A key is random and long, so one round of a hash is enough; the agent's name is the hash's key, so that equal API keys don't
 //! look equal. An agent may have several, which is how they are changed without a gap.
 
+use crate::codec::create_private;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use ring::{
     hmac,
@@ -10,6 +11,7 @@ use ring::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use std::{fmt, fmt::Write, path::Path};
+use zeroize::Zeroizing;
 
 /// The shortest API key that is accepted, in bytes.
 pub const MIN_API_KEY_BYTES: usize = 16;
@@ -106,6 +108,18 @@ pub fn generate_api_key() -> Result<SecretString, ApiKeyError> {
     Ok(format!("hk_{}", BASE64_URL_SAFE_NO_PAD.encode(bytes)).into())
 }
 
+/// The key in this file, which is made with a fresh one if it is not there; only its owner may read it. Of two processes at once
+/// one makes it, and both use it. For development environments.
+pub fn api_key_file_or_new(path: &Path) -> Result<SecretString, ApiKeyError> {
+    let failed = |source| ApiKeyError::File { path: path.display().to_string(), source };
+    if !path.exists() {
+        let line = Zeroizing::new(format!("{}\n", generate_api_key()?.expose_secret()));
+        create_private(path, &line).map_err(failed)?;
+    }
+    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
+    Ok(SecretString::from(text.trim()))
+}
+
 /// The line by which this agent's key is known.
 pub fn hash_line(principal: &str, key: &SecretString) -> Result<String, ApiKeyError> {
     if principal.is_empty() || principal.contains(char::is_whitespace) || principal.starts_with('#') {
@@ -159,6 +173,19 @@ mod tests {
             assert_eq!(keys.principal_of(wrong), None);
         }
         assert_eq!(format!("{keys:?}"), r#"["agent.a", "agent.a", "agent.b"]"#);
+    }
+
+    #[test]
+    fn a_file_keeps_its_key_for_its_owner() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sub/api-key");
+        let made = api_key_file_or_new(&path).unwrap();
+        assert_eq!(api_key_file_or_new(&path).unwrap().expose_secret(), made.expose_secret());
+        assert!(ApiKeys::default().add("agent.a", &made).is_ok());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let unreadable = api_key_file_or_new(folder.path()).unwrap_err().to_string();
+        assert!(unreadable.contains(&folder.path().display().to_string()), "{unreadable}");
     }
 
     #[test]

@@ -43,7 +43,7 @@ mod testing;
 mod watch;
 mod webhooks;
 
-pub use api_keys::{ApiKeyError, ApiKeys, MIN_API_KEY_BYTES, generate_api_key, hash_line};
+pub use api_keys::{ApiKeyError, ApiKeys, MIN_API_KEY_BYTES, api_key_file_or_new, generate_api_key, hash_line};
 pub use call::{
     Answer, CallError, Direct, DirectContext, DirectOptions, NewKeysLimit, error_body, incomplete_body, sync_deadline,
 };

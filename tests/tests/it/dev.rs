@@ -17,6 +17,7 @@ struct Dev {
     temporal: String,
     registry: String,
     keys: String,
+    api_key: String,
     metrics: String,
     /// What it said to export.
     exports: HashMap<String, String>,
@@ -36,6 +37,7 @@ async fn start_with(directory: &Path, flags: &[&str]) -> Dev {
         .env_remove("HANDOFF_REGISTRY_URL")
         .env_remove("HANDOFF_ENCRYPTION_KEYS")
         .env_remove("HANDOFF_ENCRYPTION_KEYS_FILE")
+        .env_remove("HANDOFF_DEV_API_KEY")
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
@@ -60,6 +62,7 @@ async fn start_with(directory: &Path, flags: &[&str]) -> Dev {
         temporal: exported("TEMPORAL_ADDRESS"),
         registry: exported("HANDOFF_REGISTRY_URL"),
         keys: exported("HANDOFF_ENCRYPTION_KEYS_FILE"),
+        api_key: exported("HANDOFF_BUYER_API_KEY"),
         metrics: metrics.expect("its metrics"),
         exports,
     }
@@ -120,6 +123,7 @@ async fn dev_comes_up_works_and_leaves_nothing_behind() {
     let key = std::fs::read_to_string(&dev.keys).unwrap();
     let mode = std::fs::metadata(&dev.keys).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "nobody else reads the key");
+    let api_key = dev.api_key.clone();
     dev.interrupt().await;
     // What was submitted is there again when it comes up again.
     let again = start(directory.path()).await;
@@ -127,6 +131,7 @@ async fn dev_comes_up_works_and_leaves_nothing_behind() {
     let tasks: serde_json::Value = serde_json::from_slice(&tasks.stdout).unwrap();
     assert_eq!(tasks["tasks"].as_array().map(Vec::len), Some(1), "{tasks}");
     assert_eq!(std::fs::read_to_string(&again.keys).unwrap(), key, "the key is made once");
+    assert_eq!(again.api_key, api_key, "so is the buyer's");
     again.kill().await;
     start(directory.path()).await.interrupt().await;
 }

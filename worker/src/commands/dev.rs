@@ -10,7 +10,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use handoff_activities::seller::Handlers;
 use handoff_client::{
-    ApiKeys, CheckStatus, Config, DEFAULT_REGISTRY_URL, Environment, SigningSource, codec::KeySource, generate_api_key,
+    ApiKeys, CheckStatus, Config, DEFAULT_REGISTRY_URL, Environment, SigningSource, api_key_file_or_new,
+    codec::KeySource,
 };
 use secrecy::{ExposeSecret, SecretString};
 use std::{
@@ -58,8 +59,8 @@ pub(crate) struct DevArgs {
     /// directory; HANDOFF_PUBLIC_URL is this unless given
     #[arg(long, conflicts_with = "no_gateway", help_heading = "Development")]
     tls: bool,
-    /// API key of the agent agent.dev.example; a fresh one unless given. Give it by the environment: flags are seen in process
-    /// lists
+    /// API key of the agent agent.dev.example; unless given, the one in the directory's file api-key, which is made once. Give it by
+    /// the environment: flags are seen in process lists
     #[arg(
         long,
         env = "HANDOFF_DEV_API_KEY",
@@ -174,7 +175,7 @@ async fn serve(
     if let Some((listener, url)) = listener.zip(url) {
         let api_key = match &args.api_key {
             Some(key) => key.clone(),
-            None => generate_api_key()?,
+            None => api_key_file_or_new(&args.data_dir.join("api-key"))?,
         };
         let mut keys = ApiKeys::default();
         keys.add(PRINCIPAL, &api_key)?;
