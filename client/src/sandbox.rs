@@ -2,6 +2,7 @@
 //! answered, and how a waiting task ends (docs/decisions/023).
 
 use crate::{CallError, Caller, Error, Handoff, Resolved, Viewer, error::unavailable};
+use chrono::{DateTime, SecondsFormat};
 use futures::TryStreamExt;
 use handoff_proto::{
     TaskId, errors, json,
@@ -10,16 +11,18 @@ use handoff_proto::{
     verbs,
     wire::TaskStatus,
 };
-use handoff_store::Directive;
+use handoff_store::{Directive, ProposalCause, ProposalRef};
 use serde_json::{Map, Value};
 use std::{future::ready, time::Duration};
 use tokio::time::timeout;
 
-// AdCP's bound on the id that a controller may force, in characters.
+// AdCP's bounds on the ids that a controller may force, in characters.
 const MAX_TASK_ID: usize = 128;
+const MAX_EVALUATION_ID: usize = 255;
 // A decision that was only recorded settles as soon as a worker takes it up.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(20);
 const ACTOR: &str = "compliance controller";
+const FEATURES: &str = "get_creative_features";
 
 /// How the next request of a verb is to be answered, in place of what the seller would decide.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +33,8 @@ pub enum ForcedArm {
         task_id: String,
         /// Told beside it.
         message: Option<String>,
+        /// Of `get_creative_features` alone: the evaluation's id, told beside it and by the result.
+        evaluation_id: Option<String>,
     },
     /// This body, at once: an object, with its `status` where that is not `completed`.
     Answer(Value),
@@ -55,14 +60,21 @@ pub struct SandboxCompletion {
     pub current: String,
 }
 
+/// A proposal whose time is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SandboxExpiry {
+    /// Its `expires_at` now, by RFC 3339: in the past.
+    pub expires_at: String,
+}
+
 /// Why the engine did not do what the controller asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// It is no sandbox account.
     #[error("only a sandbox account can be controlled")]
     Forbidden,
-    /// No such task for this account and agent.
-    #[error("there is no such task")]
+    /// No such task or proposal for this account and agent.
+    #[error("there is nothing of this id")]
     NotFound,
     /// The task has ended otherwise.
     #[error("the task is {current}")]
@@ -119,6 +131,8 @@ impl Handoff {
         if status.is_ok_and(|status| status.is_terminal() && status != TaskStatus::Completed) {
             return Err(SandboxError::InvalidTransition { current: task.status });
         }
+        let verb = task.task.as_ref().map_or_else(Default::default, |task| task.verb.clone());
+        self.check_evaluation(caller, task_id, &verb, result).await?;
         let text = checked("result", result)?;
         let completion = Completion {
             outcome: Some(Outcome::ResultJson(text)),
@@ -149,6 +163,54 @@ impl Handoff {
     }
 }
 
+impl Handoff {
+    /// Ends the time of a committed proposal of the caller's now: it can't be bought any more, and whoever looks at it sees that
+    /// its `expires_at` is in the past. One that is being bought, or was, stays as it is.
+    pub async fn expire_in_sandbox(&self, caller: &Caller, proposal_id: &str) -> Result<SandboxExpiry, SandboxError> {
+        check_caller(caller)?;
+        let own = ProposalRef::new(&caller.scope, &caller.principal, proposal_id);
+        let proposal = own.or_of_brand(caller.brand_scope.clone());
+        let cause =
+            ProposalCause { actor: ACTOR.to_owned(), reason: "expire_proposal".to_owned(), ..ProposalCause::default() };
+        match self.registry().expire_proposal(&proposal, &cause).await.map_err(CallError::registry)? {
+            Ok(expired) => {
+                let at = expired.expires_at.and_then(DateTime::from_timestamp_micros).unwrap_or_default();
+                Ok(SandboxExpiry { expires_at: at.to_rfc3339_opts(SecondsFormat::Micros, true) })
+            }
+            Err(refused) if refused.code == "PROPOSAL_NOT_FOUND" => Err(SandboxError::NotFound),
+            Err(refused) => Err(SandboxError::InvalidState(refused.message.trim_end_matches('.').to_owned())),
+        }
+    }
+
+    /// The result of an evaluation is of the one that its buyer was told.
+    async fn check_evaluation(
+        &self,
+        caller: &Caller,
+        task_id: &str,
+        verb: &str,
+        result: &Value,
+    ) -> Result<(), SandboxError> {
+        if verb != FEATURES {
+            return Ok(());
+        }
+        let task = TaskRef {
+            task_id: task_id.to_owned(),
+            scope: caller.scope.clone(),
+            principal: caller.principal.clone(),
+            verb: verb.to_owned(),
+        };
+        let standing = self.registry().standing(&task).await.map_err(CallError::registry)?;
+        let told = match standing.decision.and_then(|decision| decision.kind) {
+            Some(Kind::HandoffToWorkflow(handoff)) => handoff.forced_evaluation_id(),
+            _ => None,
+        };
+        if told.is_some_and(|told| result.get("evaluation_id").and_then(Value::as_str) != Some(&told)) {
+            return Err(invalid("result", "must have the evaluation_id that was told with submitted"));
+        }
+        Ok(())
+    }
+}
+
 fn check_caller(caller: &Caller) -> Result<(), SandboxError> {
     caller.check().map_err(CallError::from)?;
     if caller.sandbox { Ok(()) } else { Err(SandboxError::Forbidden) }
@@ -159,9 +221,16 @@ fn directive(caller: &Caller, verb: &str, arm: ForcedArm) -> Result<Directive, S
         return Err(invalid("scenario", format!("{verb:?} is not a verb that may be answered asynchronously")));
     };
     let (task_id, kind) = match arm {
-        ForcedArm::Submitted { task_id, message } => {
+        ForcedArm::Submitted { task_id, message, evaluation_id } => {
             check_task_id(&task_id)?;
-            (task_id, Kind::HandoffToWorkflow(HandoffToWorkflow::forced(message.as_deref())))
+            if let Some(id) = &evaluation_id {
+                check_id("evaluation_id", id, MAX_EVALUATION_ID)?;
+                if verb.name != FEATURES {
+                    return Err(invalid("evaluation_id", format!("is of {FEATURES} alone")));
+                }
+            }
+            let handoff = HandoffToWorkflow::forced(message.as_deref(), evaluation_id.as_deref());
+            (task_id, Kind::HandoffToWorkflow(handoff))
         }
         ForcedArm::Answer(body) => {
             let result_json = checked("result", &body)?;
@@ -179,12 +248,16 @@ fn directive(caller: &Caller, verb: &str, arm: ForcedArm) -> Result<Directive, S
 
 // What the engine makes itself is never forced: that a run's id is used again is told by the form of its task's id.
 fn check_task_id(task_id: &str) -> Result<(), SandboxError> {
-    if task_id.is_empty() || task_id.chars().count() > MAX_TASK_ID || task_id.chars().any(char::is_control) {
-        let message = format!("must be 1 to {MAX_TASK_ID} characters, without control characters");
-        return Err(invalid("task_id", message));
-    }
+    check_id("task_id", task_id, MAX_TASK_ID)?;
     if TaskId::from(task_id).is_generated() {
         return Err(invalid("task_id", "has the form of the ids that the seller makes itself; choose another"));
+    }
+    Ok(())
+}
+
+fn check_id(field: &'static str, id: &str, longest: usize) -> Result<(), SandboxError> {
+    if id.is_empty() || id.chars().count() > longest || id.chars().any(char::is_control) {
+        return Err(invalid(field, format!("must be 1 to {longest} characters, without control characters")));
     }
     Ok(())
 }
@@ -214,8 +287,10 @@ fn not_settled() -> SandboxError {
 mod tests {
     use super::*;
     use crate::testing::{FakeRegistry, Say, count, fake_handoff};
-    use handoff_proto::v1::TaskRecord;
+    use handoff_proto::{v1::TaskRecord, wire::AdcpError};
+    use handoff_store::{RegistryError, Ruled};
     use serde_json::json;
+    use std::sync::Mutex;
 
     fn task(status: &str) -> Option<TaskRecord> {
         let result_json = if status == "completed" { json!({"media_buy_id": "m"}).to_string() } else { String::new() };
@@ -251,6 +326,43 @@ mod tests {
         let others = waiting().into_iter().chain([task("completed")]);
         let (refused, _) = complete(others, json!({"media_buy_id": "other"})).await;
         assert!(matches!(refused, Err(SandboxError::InvalidTransition { current }) if current == "completed"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_evaluation_ends_as_the_one_that_its_buyer_was_told() {
+        let evaluation = || TaskRecord {
+            task: Some(TaskRef { verb: FEATURES.into(), ..crate::testing::task() }),
+            ..task("submitted").unwrap()
+        };
+        let decision = Kind::HandoffToWorkflow(HandoffToWorkflow::forced(None, Some("eval_1")));
+        for result in [json!({"results": []}), json!({"results": [], "evaluation_id": "eval_2"})] {
+            let registry = FakeRegistry::with_tasks([Some(evaluation())]);
+            registry.standing.lock().unwrap().decision = Some(Decision { kind: Some(decision.clone()) });
+            let (handoff, _, calls) = fake_handoff(registry, |_, _| Say::Nothing).await;
+            let caller = Caller::new("acct", "p").sandbox(true);
+            let refused = handoff.complete_in_sandbox(&caller, "t", &result).await;
+            assert!(matches!(refused, Err(SandboxError::InvalidParams { field: "result", .. })), "{refused:?}");
+            assert_eq!(calls.lock().unwrap().len(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_ledger_says_of_a_proposal_is_told() {
+        let caller = Caller::new("acct", "p").sandbox(true);
+        let refusal = |code: &str| Ok(Err(AdcpError::correctable(code, "It is a draft.")));
+        let expire = async |caller: &Caller, ruled: Result<Ruled, RegistryError>| {
+            let registry = FakeRegistry { expired: Mutex::new([ruled].into()), ..FakeRegistry::default() };
+            let (handoff, _, _) = fake_handoff(registry, |_, _| Say::Nothing).await;
+            handoff.expire_in_sandbox(caller, "prop").await
+        };
+        let unknown = expire(&caller, refusal("PROPOSAL_NOT_FOUND")).await;
+        assert!(matches!(unknown, Err(SandboxError::NotFound)), "{unknown:?}");
+        let draft = expire(&caller, refusal("PROPOSAL_NOT_COMMITTED")).await;
+        assert!(matches!(&draft, Err(SandboxError::InvalidState(why)) if why == "It is a draft"), "{draft:?}");
+        let away = expire(&caller, Err(RegistryError::Unavailable("busy".into()))).await;
+        assert!(matches!(&away, Err(SandboxError::Failed(error)) if error.is_transient()), "{away:?}");
+        let live = expire(&Caller::new("acct", "p"), refusal("INVALID_STATE")).await;
+        assert!(matches!(live, Err(SandboxError::Forbidden)), "{live:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -65,6 +65,8 @@ pub(crate) struct FakeRegistry {
     pub(crate) webhooks_recorded: Mutex<Vec<WebhookState>>,
     pub(crate) directive: Mutex<Option<Directive>>,
     pub(crate) forced: Mutex<VecDeque<Result<Forced>>>,
+    /// What comes of it that a proposal is to expire.
+    pub(crate) expired: Mutex<VecDeque<Result<Ruled>>>,
     /// The claims under the directive, and whether each was to replace an ended task.
     pub(crate) forcing: Mutex<Vec<(NewClaim, bool)>>,
 }
@@ -269,7 +271,7 @@ impl Registry for FakeRegistry {
     async fn close(&self) {}
 }
 
-// No test here speaks of proposals yet.
+// Hardly a test here speaks of proposals.
 #[async_trait]
 impl ProposalStore for FakeRegistry {
     async fn put_draft(&self, _: &ProposalRef, _: &OfferedProposal, _: &ProposalCause) -> Result<Ruled> {
@@ -306,6 +308,10 @@ impl ProposalStore for FakeRegistry {
 
     async fn decline_proposal(&self, _: &ProposalRef, _: &ProposalCause) -> Result<Ruled> {
         unreachable!()
+    }
+
+    async fn expire_proposal(&self, _: &ProposalRef, _: &ProposalCause) -> Result<Ruled> {
+        self.expired.lock().unwrap().pop_front().unwrap_or(Err(RegistryError::Unavailable("away".into())))
     }
 
     async fn discard_proposal(&self, _: &ProposalRef) -> Result<bool> {

@@ -260,6 +260,10 @@ impl<R: Registry> ProposalStore for Observed<R> {
         self.measure("decline_proposal", self.inner.decline_proposal(proposal, cause)).await
     }
 
+    async fn expire_proposal(&self, proposal: &ProposalRef, cause: &ProposalCause) -> Result<Ruled> {
+        self.measure("expire_proposal", self.inner.expire_proposal(proposal, cause)).await
+    }
+
     async fn discard_proposal(&self, proposal: &ProposalRef) -> Result<bool> {
         self.measure("discard_proposal", self.inner.discard_proposal(proposal)).await
     }

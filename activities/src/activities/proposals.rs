@@ -4,7 +4,7 @@ use super::Activities;
 use crate::seller::{NamedProposal, Proposals, RequestContext};
 use handoff_proto::{
     v1::{TaskInput, TaskRef},
-    wire::{is_purchase, proposals_named},
+    wire::{is_purchase, proposal_ending, proposals_named},
 };
 use handoff_store::{ProposalRecord, ProposalRef, RegistryError};
 use serde_json::Value;
@@ -47,5 +47,6 @@ impl Activities {
 }
 
 fn body_of(record: &ProposalRecord) -> Value {
-    serde_json::from_str(&record.body_json).unwrap_or_default()
+    let body = serde_json::from_str(&record.body_json).unwrap_or_default();
+    proposal_ending(body, record.proposal.expires_at)
 }

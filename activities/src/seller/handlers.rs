@@ -370,9 +370,10 @@ const RESERVED_TOOLS: [&str; 8] = [
 ];
 
 // What they force is the engine's: how a verb is answered, and how its task ends.
-const OWN_SCENARIOS: [&str; 5] = [
+const OWN_SCENARIOS: [&str; 6] = [
     "list_scenarios",
     "force_create_media_buy_arm",
+    "force_get_creative_features_arm",
     "force_get_products_arm",
     "force_get_signals_arm",
     "force_task_completion",

@@ -11,7 +11,7 @@ pub struct NamedProposal {
     pub proposal_id: String,
     /// How far it is, when the handler was called. Expiry is no state: the body has `expires_at`.
     pub state: ProposalState,
-    /// The proposal as it was offered last.
+    /// The proposal as it was offered last. A sandbox's compliance controller may have let its `expires_at` pass.
     pub body: Value,
 }
 

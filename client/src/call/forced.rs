@@ -94,14 +94,12 @@ impl Handoff {
     }
 }
 
-/// The run says `submitted`, and knows of no message.
+/// The run says `submitted`, and knows of nothing beside it.
 fn saying(mut answer: Answer, directive: &Directive) -> Answer {
-    let message = match &directive.decision.kind {
-        Some(Kind::HandoffToWorkflow(handoff)) if answer.status == "submitted" => handoff.forced_message(),
-        _ => None,
-    };
-    if let (Some(message), Some(body)) = (message, answer.body.as_object_mut()) {
-        body.insert("message".into(), message.into());
+    if let (Some(Kind::HandoffToWorkflow(handoff)), "submitted") = (&directive.decision.kind, answer.status.as_str())
+        && let Some(body) = answer.body.as_object_mut()
+    {
+        body.extend(handoff.forced_fields());
     }
     answer
 }
@@ -138,7 +136,7 @@ mod tests {
     }
 
     fn arm() -> ForcedArm {
-        ForcedArm::Submitted { task_id: "task_io".into(), message: Some("soon".into()) }
+        ForcedArm::Submitted { task_id: "task_io".into(), message: Some("soon".into()), evaluation_id: None }
     }
 
     /// The ids of the updates by which runs were asked, and how each was to be started.
@@ -265,7 +263,8 @@ mod tests {
         let (handoff, registry, _) = fake_handoff(FakeRegistry::default(), |_, _| Say::Nothing).await;
         let live = handoff.force_arm(&Caller::new("acct", "p"), "create_media_buy", arm()).await;
         assert!(matches!(live, Err(SandboxError::Forbidden)));
-        let id = |task_id: String| ForcedArm::Submitted { task_id, message: None };
+        let submitted = |task_id: String, evaluation_id| ForcedArm::Submitted { task_id, message: None, evaluation_id };
+        let id = |task_id| submitted(task_id, None);
         for (verb, arm) in [
             ("get_media_buys", arm()),
             ("create_media_buy", id(String::new())),
@@ -273,6 +272,9 @@ mod tests {
             ("create_media_buy", id("a\nb".into())),
             ("create_media_buy", id(handoff_proto::TaskId::generate().into())),
             ("get_products", ForcedArm::Answer(json!([]))),
+            ("get_creative_features", submitted("task_io".into(), Some(String::new()))),
+            ("get_creative_features", submitted("task_io".into(), Some("e".repeat(256)))),
+            ("create_media_buy", submitted("task_io".into(), Some("eval_1".into()))),
         ] {
             let refused = handoff.force_arm(&buyer(), verb, arm.clone()).await;
             assert!(matches!(refused, Err(SandboxError::InvalidParams { .. })), "{arm:?}: {refused:?}");

@@ -66,6 +66,9 @@ pub(crate) struct Account {
     brand: Value,
     operator: String,
     sandbox: bool,
+    /// What a test says of an account that it put into the sandbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fixture: Option<Value>,
 }
 
 /// The handler of `sync_accounts`.
@@ -109,7 +112,7 @@ async fn open(acme: &Acme, origin: &Origin, account: Account, dry_run: bool) -> 
     if !dry_run {
         acme.book.enter(Ledger::Accounts, key, account.clone()).await?;
     }
-    let status = status(acme, origin, &account.account_id).await?;
+    let status = status(acme, origin, &account).await?;
     let mut wire = account.to_wire(&status);
     wire["action"] = json!(if known { "unchanged" } else { "created" });
     Ok(wire)
@@ -119,7 +122,7 @@ async fn open(acme: &Acme, origin: &Origin, account: Account, dry_run: bool) -> 
 pub async fn list_accounts(acme: &Acme, origin: &Origin, request: &ListAccounts) -> Result<Value, AdcpError> {
     let mut found = Vec::new();
     for account in acme.book.list::<Account>(Ledger::Accounts, &[&origin.principal]).await? {
-        let status = status(acme, origin, &account.account_id).await?;
+        let status = status(acme, origin, &account).await?;
         if request.sandbox.is_none_or(|sandbox| sandbox == account.sandbox)
             && request.status.as_ref().is_none_or(|wanted| *wanted == status)
             && request.account.as_ref().is_none_or(|wanted| account.is(wanted))
@@ -135,10 +138,10 @@ pub async fn list_accounts(acme: &Acme, origin: &Origin, request: &ListAccounts)
 /// Decides about an account of the agent's, and returns what it was before.
 pub(crate) async fn decide(acme: &Acme, origin: &Origin, account_id: &str, to: &str) -> Result<String, AdcpError> {
     let key = Key::of(&[&origin.principal, account_id])?;
-    if acme.book.find::<Account>(Ledger::Accounts, key).await?.is_none() {
+    let Some(account) = acme.book.find::<Account>(Ledger::Accounts, key).await? else {
         return Err(AdcpError::correctable("NOT_FOUND", "There is no such account.").field("params.account_id"));
-    }
-    let before = status(acme, origin, account_id).await?;
+    };
+    let before = status(acme, origin, &account).await?;
     lifecycle::check(STEPS, &before, to)?;
     if before != to {
         acme.book.append(Ledger::AccountStatuses, &[&origin.principal, account_id], to.to_owned()).await?;
@@ -146,9 +149,33 @@ pub(crate) async fn decide(acme: &Acme, origin: &Origin, account_id: &str, to: &
     Ok(before)
 }
 
-async fn status(acme: &Acme, origin: &Origin, account_id: &str) -> Result<String, AdcpError> {
-    let decided = acme.book.latest(Ledger::AccountStatuses, &[&origin.principal, account_id]).await?;
-    Ok(decided.unwrap_or_else(|| "active".to_owned()))
+/// Puts an account into the agent's sandbox. `false`: another one of this id is there.
+pub(crate) async fn seed(acme: &Acme, origin: &Origin, account_id: String, fixture: Value) -> Result<bool, AdcpError> {
+    let fixture = if fixture.is_null() { json!({}) } else { fixture };
+    let unusable = [
+        ("brand", fixture.get("brand").is_some_and(|brand| !brand["domain"].is_string())),
+        ("operator", fixture.get("operator").is_some_and(|operator| !operator.is_string())),
+        ("billing", fixture.get("billing").is_some_and(|billing| billing != BILLING)),
+    ];
+    if let Some((field, _)) = unusable.into_iter().find(|(_, is)| *is) {
+        return Err(AdcpError::correctable("INVALID_PARAMS", format!("Acme has no account with such a {field}."))
+            .field(format!("params.fixture.{field}")));
+    }
+    let account = Account {
+        brand: fixture["brand"].clone(),
+        operator: fixture["operator"].as_str().unwrap_or_default().to_owned(),
+        sandbox: true,
+        fixture: Some(fixture),
+        account_id,
+    };
+    lifecycle::check(STEPS, account.first_status(), account.first_status())?;
+    let key = Key::of(&[&origin.principal, &account.account_id])?;
+    Ok(acme.book.enter(Ledger::Accounts, key, account.clone()).await?.into_record() == account)
+}
+
+async fn status(acme: &Acme, origin: &Origin, account: &Account) -> Result<String, AdcpError> {
+    let decided = acme.book.latest(Ledger::AccountStatuses, &[&origin.principal, &account.account_id]).await?;
+    Ok(decided.unwrap_or_else(|| account.first_status().to_owned()))
 }
 
 impl WantedAccount {
@@ -172,22 +199,45 @@ impl WantedAccount {
             brand: brand.clone(),
             operator: operator.clone(),
             sandbox,
+            fixture: None,
         })
     }
 }
 
 impl Account {
     fn to_wire(&self, status: &str) -> Value {
-        json!({
+        let mut wire = json!({
             "account_id": self.account_id,
-            "name": format!("{} by {}", self.brand["domain"].as_str().unwrap_or_default(), self.operator),
-            "brand": self.brand,
-            "operator": self.operator,
+            "name": self.name(),
             "status": status,
             "billing": BILLING,
-            "account_scope": "operator_brand",
             "sandbox": self.sandbox,
-        })
+        });
+        // A test need not say whose its account is.
+        if self.brand.is_object() {
+            wire["brand"] = self.brand.clone();
+        }
+        if !self.operator.is_empty() {
+            wire["operator"] = json!(self.operator);
+        }
+        if self.brand.is_object() && !self.operator.is_empty() {
+            wire["account_scope"] = json!("operator_brand");
+        }
+        wire
+    }
+
+    fn name(&self) -> String {
+        let told = |field: &str| self.fixture.as_ref().and_then(|fixture| fixture[field].as_str());
+        match (told("name"), self.brand["domain"].as_str()) {
+            (Some(name), _) => name.to_owned(),
+            (None, Some(domain)) => format!("{domain} by {}", self.operator),
+            (None, None) => self.account_id.clone(),
+        }
+    }
+
+    /// What it was when it was opened.
+    fn first_status(&self) -> &str {
+        self.fixture.as_ref().and_then(|fixture| fixture["status"].as_str()).unwrap_or("active")
     }
 
     fn is(&self, reference: &Value) -> bool {

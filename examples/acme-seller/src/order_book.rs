@@ -30,7 +30,7 @@ pub enum Ledger {
     MediaBuys,
     /// Their changes, by account, media buy id and revision.
     Changes,
-    /// Media buys that were undone, by idempotency token.
+    /// Media buys that were undone or purged, by idempotency token.
     Undone,
     /// Booked lines, by idempotency token and line number.
     Lines,

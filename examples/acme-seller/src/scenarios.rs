@@ -14,13 +14,15 @@ use handoff::{prelude::*, seller::ToolHandler};
 use serde::{Deserialize, de::DeserializeOwned};
 
 /// The scenarios that Acme stages.
-pub const ALL: [&str; 10] = [
+pub const ALL: [&str; 12] = [
+    "seed_account",
     "seed_product",
     "seed_pricing_option",
     "seed_creative",
     "seed_creative_format",
     "seed_media_buy",
     "force_media_buy_status",
+    "force_media_buy_purge",
     "force_creative_status",
     "force_account_status",
     "simulate_delivery",
@@ -40,18 +42,35 @@ impl ToolHandler<Acme> for Staged {
 /// Stages a scenario.
 pub async fn stage(acme: &Acme, origin: &Origin, scenario: &str, params: Value) -> Result<Value, AdcpError> {
     match scenario {
+        "seed_account" => seed_account(acme, origin, params).await,
         "seed_product" => seed_product(acme, origin, params).await,
         "seed_pricing_option" => seed_pricing_option(acme, origin, params).await,
         "seed_creative" => seed_creative(acme, origin, params).await,
         "seed_creative_format" => seed_creative_format(acme, origin, params).await,
         "seed_media_buy" => seed_media_buy(acme, origin, params).await,
         "force_media_buy_status" => force_media_buy_status(acme, origin, params).await,
+        "force_media_buy_purge" => force_media_buy_purge(acme, origin, params).await,
         "force_creative_status" => force_creative_status(acme, origin, params).await,
         "force_account_status" => force_account_status(acme, origin, params).await,
         "simulate_delivery" => simulate_delivery(acme, origin, params).await,
         "simulate_budget_spend" => simulate_budget_spend(acme, origin, params).await,
         _ => Err(AdcpError::correctable("UNKNOWN_SCENARIO", "Acme stages no such scenario.")),
     }
+}
+
+async fn seed_account(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
+    #[derive(Deserialize)]
+    struct Params {
+        account_id: String,
+        #[serde(default)]
+        fixture: Value,
+    }
+    let Params { account_id, fixture } = read(params)?;
+    check_fixture(&fixture)?;
+    if !accounts::seed(acme, origin, account_id, fixture).await? {
+        return Err(something_else());
+    }
+    Ok(json!({"message": "It is there."}))
 }
 
 async fn seed_product(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
@@ -151,6 +170,18 @@ async fn force_media_buy_status(acme: &Acme, origin: &Origin, params: Value) -> 
     Ok(json!({"previous_state": before, "current_state": status}))
 }
 
+// What was answered about it stays answered: that is the engine's to remember.
+async fn force_media_buy_purge(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
+    #[derive(Deserialize)]
+    struct Params {
+        media_buy_id: String,
+    }
+    let Params { media_buy_id } = read(params)?;
+    let before = media_buy::purge(acme, &origin.account, &media_buy_id).await?;
+    let before = before.ok_or_else(|| not_found("media buy", "media_buy_id"))?;
+    Ok(json!({"previous_state": before, "current_state": media_buy::PURGED}))
+}
+
 async fn force_creative_status(acme: &Acme, origin: &Origin, params: Value) -> Result<Value, AdcpError> {
     #[derive(Deserialize)]
     struct Params {
@@ -238,19 +269,26 @@ fn not_found(what: &str, field: &str) -> AdcpError {
 }
 
 async fn plant(acme: &Acme, origin: &Origin, kind: Kind, seed: Seed) -> Result<Value, AdcpError> {
-    if !seed.fixture.is_null() && !seed.fixture.is_object() {
-        return Err(AdcpError::correctable("INVALID_PARAMS", "A fixture is an object.").field("params.fixture"));
-    }
+    check_fixture(&seed.fixture)?;
     let planted = seeds::all(acme, &origin.principal, kind).await?;
     let same = |one: &&Seed| one.id == seed.id && one.product_id == seed.product_id;
     match planted.iter().find(same) {
         None => seeds::plant(acme, &origin.principal, kind, seed).await?,
         Some(one) if one.fixture == seed.fixture => {}
-        Some(_) => {
-            return Err(AdcpError::correctable("INVALID_PARAMS", "Something else of this id is there.").field("params"));
-        }
+        Some(_) => return Err(something_else()),
     }
     Ok(json!({"message": "It is there."}))
+}
+
+fn check_fixture(fixture: &Value) -> Result<(), AdcpError> {
+    if fixture.is_null() || fixture.is_object() {
+        return Ok(());
+    }
+    Err(AdcpError::correctable("INVALID_PARAMS", "A fixture is an object.").field("params.fixture"))
+}
+
+fn something_else() -> AdcpError {
+    AdcpError::correctable("INVALID_PARAMS", "Something else of this id is there.").field("params")
 }
 
 async fn found(acme: &Acme, origin: &Origin, media_buy_id: &str) -> Result<MediaBuy, AdcpError> {

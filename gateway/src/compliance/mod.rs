@@ -67,7 +67,7 @@ async fn controlled(door: &Door, asked: &Asked) -> Result<Fields, Refusal> {
     }
     // Whoever lists needs no account; the names are among the capabilities, too.
     let caller = caller.ok_or_else(not_a_sandbox)?;
-    match forced::Scenario::find(request.scenario) {
+    match forced::Scenario::find(request.scenario, request.params) {
         Some(scenario) => scenario.force(door, &caller, request.params).await,
         None => stage(door, asked, &caller, request).await,
     }

@@ -13,6 +13,12 @@ pub(super) struct Request<'a> {
     pub(super) account: Option<Value>,
 }
 
+/// The scenario for what becomes of proposals, and its operation that is the engine's.
+pub(super) const PROPOSAL_PROBE: &str = "compact_product_lifecycle_probe";
+pub(super) const EXPIRE: &str = "expire_proposal";
+const DIRECT_PROBE: &str = "compact_direct_buy_lifecycle_probe";
+const PREPARE: &str = "prepare";
+
 static NONE: LazyLock<Fields> = LazyLock::new(Map::new);
 
 impl<'a> Request<'a> {
@@ -31,8 +37,21 @@ impl<'a> Request<'a> {
     /// Refuses what lacks a parameter that the protocol requires of the scenario.
     pub(super) fn check_params(&self) -> Result<(), Refusal> {
         let missing = |name: &&&str| self.params.get(**name).is_none_or(Value::is_null);
-        match required(self.scenario).iter().find(missing) {
-            Some(name) => Err(invalid(format!("params.{name} is required"))),
+        if let Some(name) = required(self.scenario).iter().find(missing) {
+            return Err(invalid(format!("params.{name} is required")));
+        }
+        if ![PROPOSAL_PROBE, DIRECT_PROBE].contains(&self.scenario) {
+            return Ok(());
+        }
+        let operation = self.params.get("operation").and_then(Value::as_str).unwrap_or_default();
+        let Some((needed, misplaced)) = of_operation(self.scenario, operation) else {
+            return Err(invalid("params.operation: the scenario has no such operation"));
+        };
+        if let Some(name) = needed.iter().find(missing) {
+            return Err(invalid(format!("params.{name} is required")));
+        }
+        match misplaced.iter().find(|name| self.params.contains_key(**name)) {
+            Some(name) => Err(invalid(format!("params.{name} has no meaning for {operation}"))),
             None => Ok(()),
         }
     }
@@ -77,8 +96,8 @@ fn required(scenario: &str) -> &'static [&'static str] {
         "force_task_completion" => &["task_id", "result"],
         "force_upstream_unavailable" => &["tool"],
         "catalog_item_availability_probe" => &["operation", "catalog_id", "item_id"],
-        "compact_direct_buy_lifecycle_probe" => &["operation", "product_id"],
-        "compact_product_lifecycle_probe" | "reporting_core_lifecycle_probe" => &["operation"],
+        DIRECT_PROBE => &["operation", "product_id"],
+        PROPOSAL_PROBE | "reporting_core_lifecycle_probe" => &["operation"],
         "seed_account" => &["account_id"],
         "seed_creative_format" => &["format_id"],
         "seed_measurement_catalog" => &["vendor", "metrics"],
@@ -88,6 +107,16 @@ fn required(scenario: &str) -> &'static [&'static str] {
         "seed_rights_grant" => &["rights_id"],
         "simulate_budget_spend" => &["spend_percentage"],
         _ => &[],
+    }
+}
+
+// What an operation needs beside, and what it must not have.
+fn of_operation(scenario: &str, operation: &str) -> Option<(&'static [&'static str], &'static [&'static str])> {
+    match (scenario, operation) {
+        (PROPOSAL_PROBE, PREPARE) => Some((&["product_id"], &["proposal_id"])),
+        (PROPOSAL_PROBE, EXPIRE) => Some((&["proposal_id"], &["expires_at", "target_time", "product_id"])),
+        (DIRECT_PROBE, PREPARE) => Some((&[], &["proposal_id", "expires_at", "target_time"])),
+        _ => None,
     }
 }
 
@@ -119,6 +148,33 @@ mod tests {
             (json!({"scenario": "list_scenarios", "account": {"sandbox": "true"}}), Some("FORBIDDEN")),
         ] {
             assert_eq!(code(&request).as_deref(), expected, "{request}");
+        }
+    }
+
+    #[test]
+    fn an_operation_has_what_is_its_own() {
+        let probe = |scenario: &str, params: Value| code(&json!({"scenario": scenario, "params": params}));
+        for (scenario, params) in [
+            (PROPOSAL_PROBE, json!({"operation": "prepare", "product_id": "p"})),
+            (PROPOSAL_PROBE, json!({"operation": "expire_proposal", "proposal_id": "p"})),
+            (DIRECT_PROBE, json!({"operation": "prepare", "product_id": "p"})),
+            ("reporting_core_lifecycle_probe", json!({"operation": "prepare"})),
+        ] {
+            assert_eq!(probe(scenario, params.clone()), None, "{scenario} {params}");
+        }
+        for (scenario, params) in [
+            (PROPOSAL_PROBE, json!({})),
+            (PROPOSAL_PROBE, json!({"operation": "advance_time"})),
+            (PROPOSAL_PROBE, json!({"operation": "prepare"})),
+            (PROPOSAL_PROBE, json!({"operation": "prepare", "product_id": "p", "proposal_id": "q"})),
+            (PROPOSAL_PROBE, json!({"operation": "expire_proposal"})),
+            (PROPOSAL_PROBE, json!({"operation": "expire_proposal", "proposal_id": "p", "product_id": "q"})),
+            (PROPOSAL_PROBE, json!({"operation": "expire_proposal", "proposal_id": "p", "expires_at": "x"})),
+            (DIRECT_PROBE, json!({"operation": "prepare"})),
+            (DIRECT_PROBE, json!({"operation": "expire_proposal", "product_id": "p"})),
+            (DIRECT_PROBE, json!({"operation": "prepare", "product_id": "p", "target_time": "x"})),
+        ] {
+            assert_eq!(probe(scenario, params.clone()).as_deref(), Some("INVALID_PARAMS"), "{scenario} {params}");
         }
     }
 

@@ -14,7 +14,8 @@ pub use envelope::{completed_body, failed_body, replay_body, submitted_body, wit
 pub use error::{AdcpError, Issue, Recovery};
 pub use list_tasks::{ListTasksFilters, ListTasksRequest, Pagination, Sort, SortDirection, SortField};
 pub use proposals::{
-    Bought, OfferedProposal, ProposalKind, ProposalNews, is_purchase, proposal_news, proposals_named, purchase,
+    Bought, OfferedProposal, ProposalKind, ProposalNews, is_purchase, proposal_ending, proposal_news, proposals_named,
+    purchase,
 };
 pub use status::{ParseStatusError, TaskStatus};
 pub use task_status::{GetTaskStatusRequest, task_status_body};

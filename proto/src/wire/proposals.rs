@@ -3,7 +3,7 @@
 //!
 //! Reads leniently: a result was checked, or not, when it was given; here only what the ledger of proposals needs is taken.
 
-use chrono::DateTime;
+use chrono::{DateTime, SecondsFormat};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -210,6 +210,18 @@ fn offer(proposal: &Value) -> Option<OfferedProposal> {
     })
 }
 
+/// A proposal's body with the end that the ledger has, in microseconds since 1970: another one than the seller wrote where a
+/// sandbox's compliance controller let it pass.
+pub fn proposal_ending(mut body: Value, expires_at: Option<i64>) -> Value {
+    let written = text(&body, "expires_at").and_then(|at| micros(&at));
+    if let (Some(at), Some(fields)) = (expires_at.filter(|at| written != Some(*at)), body.as_object_mut())
+        && let Some(at) = DateTime::from_timestamp_micros(at)
+    {
+        fields.insert("expires_at".into(), at.to_rfc3339_opts(SecondsFormat::Micros, true).into());
+    }
+    body
+}
+
 fn items<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
     value.get(field).and_then(Value::as_array).into_iter().flatten()
 }
@@ -265,6 +277,20 @@ mod tests {
         let text = r#"{"proposals":[{"z":1.10,"proposal_id":"p","a":1e+2}]}"#;
         let news = proposal_news("request_proposals", text);
         assert_eq!(news.offered[0].body_json, r#"{"z":1.10,"proposal_id":"p","a":1e+2}"#);
+    }
+
+    #[test]
+    fn a_body_ends_when_the_ledger_says() {
+        let body = json!({"proposal_id": "p", "expires_at": "2026-01-02T03:04:05.6+01:00"});
+        for same in [None, Some(1_767_319_445_600_000)] {
+            assert_eq!(proposal_ending(body.clone(), same), body);
+        }
+        let told = json!({"proposal_id": "p", "expires_at": "2025-01-01T00:00:00.000001Z"});
+        assert_eq!(proposal_ending(body, Some(1_735_689_600_000_001)), told);
+        assert_eq!(proposal_ending(json!({"a": 1}), Some(0))["expires_at"], "1970-01-01T00:00:00.000000Z");
+        assert_eq!(proposal_ending(json!({"a": 1}), None), json!({"a": 1}));
+        assert_eq!(proposal_ending(json!({"a": 1}), Some(i64::MAX)), json!({"a": 1}), "no year has it");
+        assert_eq!(proposal_ending(json!(null), Some(0)), json!(null));
     }
 
     #[test]

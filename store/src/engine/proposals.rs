@@ -207,6 +207,14 @@ impl<S: Store> ProposalStore for Engine<S> {
         self.ruled(transaction, found, changed, cause, "").await
     }
 
+    async fn expire_proposal(&self, proposal: &ProposalRef, cause: &ProposalCause) -> Result<Ruled> {
+        check::cause(cause)?;
+        let mut transaction = self.store.write().await?;
+        let found = self.locate(&mut transaction, proposal).await?;
+        let changed = proposals::expire(found.as_ref(), (now(), self.proposal_grace));
+        self.ruled(transaction, found, changed, cause, "").await
+    }
+
     async fn discard_proposal(&self, proposal: &ProposalRef) -> Result<bool> {
         let mut transaction = self.store.write().await?;
         let found = self.locate(&mut transaction, proposal).await?;

@@ -81,6 +81,10 @@ pub trait ProposalStore: Send + Sync + 'static {
     /// Declines a draft or a committed proposal for good.
     async fn decline_proposal(&self, proposal: &ProposalRef, cause: &ProposalCause) -> Result<Ruled>;
 
+    /// Ends the time of a committed proposal now, as if its `expires_at` had passed. For the compliance controller: in life time
+    /// passes by itself.
+    async fn expire_proposal(&self, proposal: &ProposalRef, cause: &ProposalCause) -> Result<Ruled>;
+
     /// Deletes a draft, or a proposal that was declined, with its history. `false`: there is none, or it is neither.
     async fn discard_proposal(&self, proposal: &ProposalRef) -> Result<bool>;
 

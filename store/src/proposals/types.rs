@@ -170,7 +170,7 @@ impl ProposalCause {
 pub struct ProposalEntry {
     /// When, in microseconds since 1970.
     pub at: i64,
-    /// drafted, committed, reserved, released, consumed or declined.
+    /// drafted, committed, reserved, released, consumed, declined or, in a sandbox, expired.
     pub event: String,
     /// The task that brought it about.
     pub task_id: Option<String>,

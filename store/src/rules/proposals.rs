@@ -15,6 +15,9 @@ use handoff_proto::{
     wire::{Bought, OfferedProposal, ProposalKind},
 };
 
+// A minute: the clock of another process, by which a purchase begins, may be behind.
+const WELL_PAST: i64 = 60_000_000;
+
 /// What a transition made of a proposal, and how its history calls it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Change {
@@ -223,6 +226,22 @@ pub(crate) fn decline(found: Option<&Proposal>, now: i64) -> Changed {
         }
         ProposalState::Consuming => Err(Refusal::Held),
         ProposalState::Consumed => Err(Refusal::State(found.state)),
+    }
+}
+
+/// A committed proposal whose time is over now, whenever it was to be.
+pub(crate) fn expire(found: Option<&Proposal>, (now, grace): (i64, i64)) -> Changed {
+    let found = found.ok_or(Refusal::NotFound)?;
+    match found.state {
+        ProposalState::Committed if found.has_expired(now, grace) => Ok(None),
+        ProposalState::Committed => {
+            let mut change = found.becoming(ProposalState::Committed, "expired", now);
+            change.after.expires_at = Some(now.saturating_sub(grace).saturating_sub(WELL_PAST));
+            Ok(Some(change))
+        }
+        ProposalState::Draft => Err(Refusal::NotCommitted),
+        ProposalState::Consuming => Err(Refusal::Held),
+        ProposalState::Consumed | ProposalState::Declined => Err(Refusal::State(found.state)),
     }
 }
 

@@ -252,10 +252,8 @@ impl Request {
         self.status = Some(TaskStatus::Submitted);
         self.visible = true;
         let mut body = wire::submitted_body(&self.task.task_id);
-        if let Some(Kind::HandoffToWorkflow(handoff)) = &self.journal
-            && let Some(message) = handoff.forced_message()
-        {
-            body["message"] = message.into();
+        if let (Some(Kind::HandoffToWorkflow(handoff)), Some(body)) = (&self.journal, body.as_object_mut()) {
+            body.extend(handoff.forced_fields());
         }
         self.answer(TaskStatus::Submitted, body.to_string(), step);
         step.log(self, "submitted");

@@ -195,6 +195,7 @@ contract! {
         a_hundred_reservations_have_one_winner,
         refusals_are_the_protocols,
         expiry_is_looked_at_when_reserving_and_never_later,
+        only_a_committed_proposals_time_can_be_ended,
         only_drafts_and_declined_proposals_are_discarded,
         history_tells_who_when_and_why,
         another_scopes_proposal_is_not_found,

@@ -186,6 +186,51 @@ pub(crate) async fn expiry_is_looked_at_when_reserving_and_never_later(database:
     strict.close().await;
 }
 
+pub(crate) async fn only_a_committed_proposals_time_can_be_ended(database: Arc<Database>) {
+    let registry = registry(&database).await;
+    let cause = ProposalCause { actor: "controller".into(), reason: "expire_proposal".into(), ..nobody() };
+    let expire = async |id: &str| registry.expire_proposal(&at(id), &cause).await.unwrap();
+    for (id, expires_at) in [("endless", None), ("held", Some(i64::MAX)), ("over", Some(LONG_AGO))] {
+        commit(&*registry, &OfferedProposal { expires_at, ..offer(id) }).await;
+        let mut ends = Vec::new();
+        for _ in 0..2 {
+            let expired = expire(id).await.unwrap();
+            assert_eq!(expired.state, ProposalState::Committed, "{id}");
+            ends.push(expired.expires_at);
+        }
+        assert!(ends[0] == ends[1] && ends[0] < Some(chrono_micros()), "{id}: {ends:?}");
+        let events: &[&str] = if id == "over" { &["committed"] } else { &["committed", "expired"] };
+        assert_eq!(told(&*registry, id).await, events, "{id}");
+        assert_eq!(code(registry.try_reserve(&new_task(), &uses(id)).await.unwrap()), "PROPOSAL_EXPIRED", "{id}");
+    }
+    let last = registry.proposal_history(&at("held")).await.unwrap().unwrap().pop().unwrap();
+    assert_eq!((last.actor.as_str(), last.reason.as_str()), ("controller", "expire_proposal"));
+    // Offered anew, its time begins anew.
+    commit(&*registry, &OfferedProposal { expires_at: Some(i64::MAX), ..offer("held") }).await;
+    let task = new_task();
+    registry.try_reserve(&task, &uses("held")).await.unwrap().unwrap();
+
+    registry.put_draft(&at("draft"), &offer("draft"), &nobody()).await.unwrap().unwrap();
+    commit(&*registry, &offer("declined")).await;
+    registry.decline_proposal(&at("declined"), &nobody()).await.unwrap().unwrap();
+    commit(&*registry, &offer("bought")).await;
+    buy(&*registry, "bought", "mb", 1).await;
+    for (id, refused) in [
+        ("draft", "PROPOSAL_NOT_COMMITTED"),
+        ("held", "CONFLICT"),
+        ("declined", "INVALID_STATE"),
+        ("bought", "INVALID_STATE"),
+        ("missing", "PROPOSAL_NOT_FOUND"),
+    ] {
+        let before = all_of(&*registry, &at(id)).await;
+        assert_eq!(code(expire(id).await), refused, "{id}");
+        assert_eq!(all_of(&*registry, &at(id)).await, before, "{id}");
+    }
+    let foreign = ProposalRef::new("acct_2", PRINCIPAL, "endless");
+    assert_eq!(code(registry.expire_proposal(&foreign, &cause).await.unwrap()), "PROPOSAL_NOT_FOUND");
+    registry.close().await;
+}
+
 fn chrono_micros() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     i64::try_from(since.as_micros()).unwrap()

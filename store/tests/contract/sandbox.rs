@@ -8,7 +8,7 @@ use std::sync::Arc;
 const FORCED: &str = "task_async_signed_io_q2";
 
 fn forced_decision() -> Decision {
-    decision(Kind::HandoffToWorkflow(HandoffToWorkflow::forced(Some("Awaiting a signature"))))
+    decision(Kind::HandoffToWorkflow(HandoffToWorkflow::forced(Some("Awaiting a signature"), None)))
 }
 
 fn directive_of(task: &TaskRef, decision: Decision) -> Directive {

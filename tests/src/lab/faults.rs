@@ -292,6 +292,10 @@ impl ProposalStore for FaultyRegistry {
         self.around("decline_proposal", self.inner.decline_proposal(proposal, cause)).await
     }
 
+    async fn expire_proposal(&self, proposal: &ProposalRef, cause: &ProposalCause) -> Result<Ruled> {
+        self.around("expire_proposal", self.inner.expire_proposal(proposal, cause)).await
+    }
+
     async fn discard_proposal(&self, proposal: &ProposalRef) -> Result<bool> {
         self.around("discard_proposal", self.inner.discard_proposal(proposal)).await
     }

@@ -74,6 +74,7 @@ pub fn seller(calls: Calls) -> Seller<Calls> {
         .scenario("seed_product", stage)
         .scenario("force_media_buy_status", stage)
         .scenario("a_labs_own", stage)
+        .scenario("compact_product_lifecycle_probe", stage)
         .task(
             "work",
             task(work)

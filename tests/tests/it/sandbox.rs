@@ -34,7 +34,7 @@ fn buyer() -> Caller {
 }
 
 fn submitting(task_id: &str) -> ForcedArm {
-    ForcedArm::Submitted { task_id: task_id.into(), message: Some("Awaiting a signature".into()) }
+    ForcedArm::Submitted { task_id: task_id.into(), message: Some("Awaiting a signature".into()), evaluation_id: None }
 }
 
 async fn force(world: &World, verb: &str, arm: ForcedArm) {

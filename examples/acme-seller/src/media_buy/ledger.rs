@@ -72,6 +72,9 @@ pub struct Change {
     pub result: Value,
 }
 
+/// What is said of a media buy that is gone.
+pub(crate) const PURGED: &str = "purged";
+
 /// Enters a media buy from the result that tells it to the buyer. The result of the first time stands.
 pub async fn enter(acme: &Acme, account: &str, token: &str, result: Value) -> Result<Entered<MediaBuy>, AdcpError> {
     #[derive(Deserialize)]
@@ -97,9 +100,8 @@ pub async fn enter(acme: &Acme, account: &str, token: &str, result: Value) -> Re
 
 /// The media buy as it is now, and its changes. One of another account's does not exist.
 pub async fn find(acme: &Acme, account: &str, id: &str) -> Result<Option<(MediaBuy, Vec<Change>)>, AdcpError> {
-    let Ok(key) = Key::of(&[account, id]) else { return Ok(None) };
-    let Some(mut media_buy) = acme.book.find::<MediaBuy>(Ledger::MediaBuys, key).await? else { return Ok(None) };
-    if acme.book.find::<Value>(Ledger::Undone, Key::of(&[&media_buy.token])?).await?.is_some() {
+    let Some(mut media_buy) = made(acme, account, id).await? else { return Ok(None) };
+    if is_undone(acme, &media_buy).await? {
         return Ok(None);
     }
     let changes: Vec<Change> = acme.book.list(Ledger::Changes, &[account, id]).await?;
@@ -121,6 +123,26 @@ pub async fn enter_change(acme: &Acme, account: &str, id: &str, change: Change) 
 pub async fn undo(acme: &Acme, origin: &Origin) -> Result<(), AdcpError> {
     acme.book.enter(Ledger::Undone, Key::of(&[&origin.token])?, json!({"account": origin.account})).await?;
     Ok(())
+}
+
+/// Deletes a media buy from the books, and returns the status that it had; `purged` if it is gone already. `None`: there never was
+/// one. Its id is not given again.
+pub(crate) async fn purge(acme: &Acme, account: &str, id: &str) -> Result<Option<String>, AdcpError> {
+    if let Some((media_buy, _)) = find(acme, account, id).await? {
+        let key = Key::of(&[&media_buy.token])?;
+        acme.book.enter(Ledger::Undone, key, json!({"account": account, "purged": id})).await?;
+        return Ok(Some(media_buy.media_buy_status));
+    }
+    Ok(made(acme, account, id).await?.map(|_| PURGED.to_owned()))
+}
+
+async fn made(acme: &Acme, account: &str, id: &str) -> Result<Option<MediaBuy>, AdcpError> {
+    let Ok(key) = Key::of(&[account, id]) else { return Ok(None) };
+    acme.book.find(Ledger::MediaBuys, key).await
+}
+
+async fn is_undone(acme: &Acme, media_buy: &MediaBuy) -> Result<bool, AdcpError> {
+    Ok(acme.book.find::<Value>(Ledger::Undone, Key::of(&[&media_buy.token])?).await?.is_some())
 }
 
 pub(crate) fn unreadable(error: &serde_json::Error) -> AdcpError {

@@ -77,6 +77,33 @@ async fn accounts_are_given_once_listed_and_decided_about() {
     let moved = staged(&acme, "force_account_status", json!({"account_id": id, "status": "suspended"})).await.unwrap();
     assert_eq!((&moved["previous_state"], &moved["current_state"]), (&json!("active"), &json!("suspended")));
     assert_eq!(list(json!({"status": "suspended"})).await["accounts"][0]["account_id"], *id);
+
+    let fixture = json!({"name": "Test", "brand": {"domain": "test.example"}, "status": "pending_approval"});
+    for (account_id, fixture, name) in [("seeded", fixture, "Test"), ("bare", json!(null), "bare")] {
+        let seed = json!({"account_id": account_id, "fixture": fixture});
+        for _ in 0..2 {
+            staged(&acme, "seed_account", seed.clone()).await.unwrap();
+        }
+        let other = json!({"account_id": account_id, "fixture": {"name": "Another"}});
+        assert_eq!(staged(&acme, "seed_account", other).await.unwrap_err().code, "INVALID_PARAMS");
+        let listed = list(json!({"account": {"account_id": account_id}})).await;
+        assert_eq!((&listed["accounts"][0]["name"], &listed["accounts"][0]["sandbox"]), (&json!(name), &json!(true)));
+    }
+    let opened =
+        staged(&acme, "force_account_status", json!({"account_id": "seeded", "status": "active"})).await.unwrap();
+    assert_eq!(opened["previous_state"], "pending_approval");
+    for (field, value) in [
+        ("status", json!("lost")),
+        ("brand", json!("test.example")),
+        ("operator", json!(5)),
+        ("billing", json!("agent")),
+    ] {
+        let seed = json!({"account_id": "wrong", "fixture": {field: value}});
+        assert_eq!(staged(&acme, "seed_account", seed).await.unwrap_err().code, "INVALID_PARAMS", "{field}");
+    }
+    let taken = json!({"account_id": id});
+    assert_eq!(staged(&acme, "seed_account", taken).await.unwrap_err().code, "INVALID_PARAMS");
+
     let stranger = Origin { principal: "another".into(), ..sandbox("1") };
     let others = list_accounts(&acme, &stranger, &read(json!({}))).await.unwrap();
     assert_eq!(others["accounts"], json!([]));
@@ -216,6 +243,28 @@ async fn a_media_buy_lives_as_the_protocol_has_it() {
     again.unwrap();
     let (found, _) = media_buy::find(&acme, "sandbox_1", "seeded").await.unwrap().unwrap();
     assert_eq!(found.media_buy_status, "active");
+}
+
+#[tokio::test]
+async fn a_purged_media_buy_is_gone_for_everybody() {
+    let (acme, _dir) = acme();
+    let made = completed(buy(&acme, "1", json!([package("test-product", "test-pricing", 5000)])).await.unwrap());
+    let id = made["media_buy_id"].as_str().unwrap();
+    let mut states = Vec::new();
+    for _ in 0..2 {
+        let purged = staged(&acme, "force_media_buy_purge", json!({"media_buy_id": id})).await.unwrap();
+        states.push(purged["previous_state"].clone());
+        assert_eq!(purged["current_state"], "purged");
+        assert_eq!(media_buy::find(&acme, "sandbox_1", id).await.unwrap(), None);
+    }
+    assert_eq!(states, [made["media_buy_status"].clone(), json!("purged")]);
+    for (scenario, params) in [
+        ("force_media_buy_status", json!({"media_buy_id": id, "status": "canceled"})),
+        ("simulate_delivery", json!({"media_buy_id": id, "impressions": 1})),
+        ("force_media_buy_purge", json!({"media_buy_id": "never_was"})),
+    ] {
+        assert_eq!(staged(&acme, scenario, params).await.unwrap_err().code, "NOT_FOUND", "{scenario}");
+    }
 }
 
 #[tokio::test]

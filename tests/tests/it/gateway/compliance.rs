@@ -8,24 +8,24 @@ use handoff_tests::{
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 
-const CONTROLLER: &str = "comply_test_controller";
-const TESTING: &str = "HANDOFF_COMPLIANCE_TESTING";
+pub(super) const CONTROLLER: &str = "comply_test_controller";
+pub(super) const TESTING: &str = "HANDOFF_COMPLIANCE_TESTING";
 
 static SCHEMAS: LazyLock<Option<Schemas>> = LazyLock::new(Schemas::find);
 
 /// A request as the protocol's runner sends it.
-fn scenario(name: &str, params: Value) -> Value {
+pub(super) fn scenario(name: &str, params: Value) -> Value {
     json!({"scenario": name, "params": params, "account": {"sandbox": true}, "context": {"correlation_id": name}})
 }
 
 /// What is told of a request that was refused.
-fn refusal(told: &Told) -> (&str, &str) {
+pub(super) fn refusal(told: &Told) -> (&str, &str) {
     assert!(told.is_error, "{}", told.body);
     assert_eq!((&told.body["status"], &told.body["success"]), (&json!("completed"), &json!(false)), "{}", told.body);
     (told.body["error"].as_str().unwrap(), told.body["error_detail"].as_str().unwrap())
 }
 
-async fn control(front: &Front, name: &str, params: Value) -> Told {
+pub(super) async fn control(front: &Front, name: &str, params: Value) -> Told {
     let told = front.call(CONTROLLER, &scenario(name, params)).await;
     if let Some(schemas) = &*SCHEMAS {
         schemas.check("compliance/comply-test-controller-response.json", &told.body);
@@ -58,7 +58,9 @@ async fn a_sellers_scenarios_are_staged_in_the_agents_one_sandbox() {
     assert_eq!(listed["scenarios"], capabilities["compliance_testing"]["scenarios"]);
     let all = [
         "a_labs_own",
+        "compact_product_lifecycle_probe",
         "force_create_media_buy_arm",
+        "force_get_creative_features_arm",
         "force_get_products_arm",
         "force_get_signals_arm",
         "force_media_buy_status",

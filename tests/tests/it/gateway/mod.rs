@@ -8,6 +8,7 @@ mod hostile;
 mod once;
 mod proposals;
 mod protocol;
+mod scenarios;
 mod slice;
 mod sockets;
 mod storyboards;
