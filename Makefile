@@ -48,8 +48,8 @@ fmt: ## Format the code
 	@cargo fmt --all
 
 .PHONY: demo
-demo: build ## Run the whole story by itself
-	@$(in_environment) scripts/demo
+demo: build ## Run the whole story by itself; ARGS="--record FILE" checks what is said against the protocol's schemas
+	@$(in_environment) scripts/demo $(ARGS)
 
 .PHONY: dev
 dev: build ## Run everything on this machine, until Ctrl-C

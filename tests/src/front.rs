@@ -1,6 +1,6 @@
 //! A seller's front door and workers as processes, and callers that speak JSON-RPC to the letter.
 
-use crate::{Process, Scrape, World, binary};
+use crate::{Process, Scrape, World, binary, recorder::Recorder};
 use anyhow::{Context, Result};
 use handoff_client::hash_line;
 use serde_json::{Value, json};
@@ -39,6 +39,8 @@ pub struct Front {
     child: Child,
     /// Where it is, without path.
     pub base: String,
+    /// Where buyers are sent: to itself, or to what stands before it.
+    entry: String,
     /// What it wrote to its log.
     pub log: Arc<Mutex<String>>,
     http: reqwest::Client,
@@ -120,7 +122,7 @@ impl<'a> Acme<'a> {
         });
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().build()?;
-        Ok(Front { child, base, log, http, ids: AtomicU64::new(1) })
+        Ok(Front { child, entry: base.clone(), base, log, http, ids: AtomicU64::new(1) })
     }
 
     /// The command `handoff`, in this world.
@@ -163,7 +165,14 @@ impl Told {
 impl Front {
     /// The MCP endpoint.
     pub fn url(&self) -> String {
-        format!("{}/mcp", self.base)
+        format!("{}/mcp", self.entry)
+    }
+
+    /// From now on what buyers ask at the MCP endpoint, and what they are answered, is written down.
+    pub async fn recorded(&mut self) -> Result<Recorder> {
+        let recorder = Recorder::before(&self.base).await?;
+        self.entry = recorder.base().to_owned();
+        Ok(recorder)
     }
 
     /// A request to a path.

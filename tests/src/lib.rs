@@ -12,6 +12,7 @@ mod inprocess;
 mod issuer;
 pub mod lab;
 mod process;
+pub mod recorder;
 mod schemas;
 mod scrape;
 mod temporal;

@@ -65,6 +65,7 @@ async fn acme_passes_the_storyboards_but_for_what_is_explained() {
         .set("ACME_CURATION_MS", "0");
     let _worker = acme.worker().unwrap();
     let mut front = acme.gateway().await.unwrap();
+    let recorder = front.recorded().await.unwrap();
     let done = Command::new(variable("HANDOFF_BUYER_NODE").unwrap())
         .env("NODE_PATH", variable("HANDOFF_BUYER_NODE_MODULES").unwrap())
         .env("BUYER_API_KEY", API_KEY)
@@ -84,5 +85,7 @@ async fn acme_passes_the_storyboards_but_for_what_is_explained() {
     let (new, gone) = (rows(found.difference(&told).collect()), rows(told.difference(&found).collect()));
     assert!(new.is_empty() && gone.is_empty(), "new: {new:#?}\ngone: {gone:#?}\n{:#}", result["failures"]);
     assert!(result["passed"].as_u64().unwrap() >= passed, "{} of {passed} pass", result["passed"]);
+    let checked = recorder.assert_valid().await;
+    assert!(checked.requests > 100 && checked.answers > 150, "{checked:?}");
     front.assert_unharmed().await;
 }

@@ -12,7 +12,8 @@ async fn the_protocols_python_client_buys_on_each_arm() {
     let world = World::new(Kind::Postgres).await.unwrap();
     let acme = Acme::new(&world).unwrap();
     let _worker = acme.worker().unwrap();
-    let front = acme.gateway().await.unwrap();
+    let mut front = acme.gateway().await.unwrap();
+    let recorder = front.recorded().await.unwrap();
     let mut buyer = Buyer::python(&front).await.unwrap();
 
     let capabilities = buyer.call("get_adcp_capabilities", &json!({})).await;
@@ -52,4 +53,6 @@ async fn the_protocols_python_client_buys_on_each_arm() {
         .await;
         assert!(done["data"]["result"]["media_buy_id"].is_string(), "{done}");
     }
+    let checked = recorder.assert_valid().await;
+    assert_eq!((checked.unread, checked.answers), (0, checked.requests), "{checked:?}");
 }
