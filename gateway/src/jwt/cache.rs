@@ -90,7 +90,10 @@ impl Cache {
         let running = tokio::spawn(async move {
             loop {
                 let turn = cache.turn.clone().lock_owned().await;
-                if !cache.was_tried_lately() {
+                if cache.was_tried_lately() {
+                    // Not for as long as the pause.
+                    drop(turn);
+                } else {
                     cache.read(turn).await;
                 }
                 let Times { refresh, cooldown, .. } = cache.times;

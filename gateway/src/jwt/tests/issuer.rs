@@ -25,20 +25,20 @@ use tokio::sync::Semaphore;
 
 // Made for these tests: its like is not made without OpenSSL.
 const RSA: &str = "\
-    MIIEpAIBAAKCAQEAoNq9etacn2je3HJiorzkzRBae4xCzUJm+Y83kySVYeymx972w2G5v34yxspEFK4H1LKrZPpDScRxzcjzgI5MaMXErCg6tf \
-    XY/qEkmt2O4hojmervSOHYvfBuA0b0LE3f4fQvo6HptJCBePKsQoxQL9BhgqOC/IQhX2+QkFZuglP379rlnabmfe3Ip5fkenjxqXyOy9ZPOLWJ \
-    b5UH4WYMrVtNEmLOA9JoSkAyFvuGLqT2BqS1l6QrsqEY0qsXTHOZWCo778hYdYxPnf88jogQsoTBlE2Ed7M0n4QBdTOfxH1vVSk0JzNqR9uFO+ \
-    u+Uzq5yvDOsYqMsmOmTPl9FnMEDQIDAQABAoIBACnxf9EFHygOD3bKOOAYg0zZg86Nf2nIc9OFPceXlYBIViDuCchetjGxtYnSejguPQqAYGLf \
-    QyZ8G/S9/oi6EkCLuUHu54hFCAU1fbcIKNbaXAgpk6WchojYpcci/E6FK+jeZIG1mZwkxi4EkVh0///HxXVsL56q0YzyKW8Jqp0+34ib7AGKwu \
-    pX8Fmp0MMCkV3AtS/ybUNNkuo7rV2XP4otnZ0wclMP2RuONJnrKw6eYSeOzMp0y8we/eNL27nKiLUXg55yj1ltlVsd6gllAPs0ir4zwJ12zjXa \
-    q6JgOV9L4u41C41IFOfGdpm/+N7lVDni1FcaiFp3IeyQmkLOkx0CgYEA4hFWeUgezUFlaRfb+jrtIbXtggRW5boaktOr4IOi1bYJRjqockzeIV \
-    f52o6hbjh/7/TT2fhTSyRIrvAG77Olc3FIG4/7WIBWkahu3dqitm2HupYTJurzZjWBcQfryRBlOvuvYA35qzhGODw/ORgrC+xKka3pohFputhG \
-    T0+/s3MCgYEAtib4e2mUMiW0a5TqLuBEEMghJ5WakYLgjxjto5CRHkl4eDPIFmw25HWO62rQZOdtZbw/niORrba8VS2XinUxZpPu++XEjc6yQy \
-    eI1R49uzgv8ktDxp56z7zLIR8wn3KvrtAXTllB3OdqTSkKiwe0mLbUpOtROpvzVmfLPWyvin8CgYEAhsqXqNDbrL6lXLghLV4dLdBvwOoddfQ1 \
-    C/6xqLhUSuCzPvCSpzQ17eOq0inhDvsZLVXpSznJUDBeNhBf0mRm7iJJQEXlM6ux8j9fe2B1TBiaqSH6YWYNoo+ckmyKpePkt/qBYuByUSjIlZ \
-    c2izBh2kYVYC818rA3PnTd10RRpQkCgYAqEZYR6rBvZIXm0t3DNciCl7YQjlzEfpWedwNrY1ggxpcsK8lqZFPJL91yQZkftNNvS6rluxFKLYoR \
-    ohX9xFNEfaYUR1y9458II3lWv0VCmBd6vidJGBEFKXVAkROJv9MTbLv1PGgZvNiwOWpV8dGj85XpAPAhuSLaMd6esRtZwQKBgQDJZtrJh15uFW \
-    TcVu1rPW1d6YPeM+8hcJ7aw2IjtO4Ub4WyztylB3L9l4k2p6t2HqVa4RtJ40ParOdkyXvm+9dWaUqM6QNRu0gtvB/RZjGzMtIGm0QHKUXSQARU \
+    MIIEpAIBAAKCAQEAoNq9etacn2je3HJiorzkzRBae4xCzUJm+Y83kySVYeymx972w2G5v34yxspEFK4H1LKrZPpDScRxzcjzgI5MaMXErCg6tf\
+    XY/qEkmt2O4hojmervSOHYvfBuA0b0LE3f4fQvo6HptJCBePKsQoxQL9BhgqOC/IQhX2+QkFZuglP379rlnabmfe3Ip5fkenjxqXyOy9ZPOLWJ\
+    b5UH4WYMrVtNEmLOA9JoSkAyFvuGLqT2BqS1l6QrsqEY0qsXTHOZWCo778hYdYxPnf88jogQsoTBlE2Ed7M0n4QBdTOfxH1vVSk0JzNqR9uFO+\
+    u+Uzq5yvDOsYqMsmOmTPl9FnMEDQIDAQABAoIBACnxf9EFHygOD3bKOOAYg0zZg86Nf2nIc9OFPceXlYBIViDuCchetjGxtYnSejguPQqAYGLf\
+    QyZ8G/S9/oi6EkCLuUHu54hFCAU1fbcIKNbaXAgpk6WchojYpcci/E6FK+jeZIG1mZwkxi4EkVh0///HxXVsL56q0YzyKW8Jqp0+34ib7AGKwu\
+    pX8Fmp0MMCkV3AtS/ybUNNkuo7rV2XP4otnZ0wclMP2RuONJnrKw6eYSeOzMp0y8we/eNL27nKiLUXg55yj1ltlVsd6gllAPs0ir4zwJ12zjXa\
+    q6JgOV9L4u41C41IFOfGdpm/+N7lVDni1FcaiFp3IeyQmkLOkx0CgYEA4hFWeUgezUFlaRfb+jrtIbXtggRW5boaktOr4IOi1bYJRjqockzeIV\
+    f52o6hbjh/7/TT2fhTSyRIrvAG77Olc3FIG4/7WIBWkahu3dqitm2HupYTJurzZjWBcQfryRBlOvuvYA35qzhGODw/ORgrC+xKka3pohFputhG\
+    T0+/s3MCgYEAtib4e2mUMiW0a5TqLuBEEMghJ5WakYLgjxjto5CRHkl4eDPIFmw25HWO62rQZOdtZbw/niORrba8VS2XinUxZpPu++XEjc6yQy\
+    eI1R49uzgv8ktDxp56z7zLIR8wn3KvrtAXTllB3OdqTSkKiwe0mLbUpOtROpvzVmfLPWyvin8CgYEAhsqXqNDbrL6lXLghLV4dLdBvwOoddfQ1\
+    C/6xqLhUSuCzPvCSpzQ17eOq0inhDvsZLVXpSznJUDBeNhBf0mRm7iJJQEXlM6ux8j9fe2B1TBiaqSH6YWYNoo+ckmyKpePkt/qBYuByUSjIlZ\
+    c2izBh2kYVYC818rA3PnTd10RRpQkCgYAqEZYR6rBvZIXm0t3DNciCl7YQjlzEfpWedwNrY1ggxpcsK8lqZFPJL91yQZkftNNvS6rluxFKLYoR\
+    ohX9xFNEfaYUR1y9458II3lWv0VCmBd6vidJGBEFKXVAkROJv9MTbLv1PGgZvNiwOWpV8dGj85XpAPAhuSLaMd6esRtZwQKBgQDJZtrJh15uFW\
+    TcVu1rPW1d6YPeM+8hcJ7aw2IjtO4Ub4WyztylB3L9l4k2p6t2HqVa4RtJ40ParOdkyXvm+9dWaUqM6QNRu0gtvB/RZjGzMtIGm0QHKUXSQARU\
     I9wHdd5nodfl3FRVJtJha1wqBfKyVVbd2PjF0DjO82g/uaKBqw==";
 
 pub(super) fn base64url(bytes: impl AsRef<[u8]>) -> String {
