@@ -5,7 +5,7 @@ use handoff_client::{Config, TemporalConfig, temporal};
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -21,8 +21,11 @@ const FLAGS: &str = include_str!("../../deploy/temporal/dev-server.flags");
 // orphan would go on with the database, beside the server of the next start.
 const LAUNCH: &str = r#"exec 3<&0; { read -r line <&3 || kill -KILL $$; } & exec "$@" 3<&- </dev/null"#;
 
+const START_ATTEMPTS: u32 = 3;
 const START_PATIENCE: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
+// Of the log of a server that ended, in the error.
+const LOG_LINES: usize = 20;
 
 /// Which port to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,13 +71,31 @@ impl TemporalServer {
         if let Some(directory) = options.database.parent() {
             std::fs::create_dir_all(directory).with_context(|| format!("{} can't be created", directory.display()))?;
         }
+        let mut attempts = START_ATTEMPTS;
+        loop {
+            let mut server = Self::launch(&binary, options)?;
+            attempts -= 1;
+            match server.wait_until_up(&options.log).await? {
+                None => return Ok(server),
+                // The ports that it takes for itself were free when they were looked for, as were ours.
+                Some(status) if attempts > 0 => tracing::debug!(%status, "the Temporal server is started again"),
+                Some(status) => bail!(
+                    "the Temporal server stopped with {status}; its log, {}, ends with:\n{}",
+                    options.log.display(),
+                    last_lines(&options.log)
+                ),
+            }
+        }
+    }
+
+    fn launch(binary: &Path, options: &ServerOptions) -> Result<Self> {
         let address = listen_address(options.port)?;
         let ui = options.ui_port.map(listen_address).transpose()?;
         let metrics = options.metrics_port.map(listen_address).transpose()?;
         let log = std::fs::File::create(&options.log)
             .with_context(|| format!("{} can't be written", options.log.display()))?;
         let mut command = Command::new("sh");
-        command.args(["-c", LAUNCH, "sh"]).arg(&binary);
+        command.args(["-c", LAUNCH, "sh"]).arg(binary);
         command.args(["server", "start-dev", "--ip", "127.0.0.1"]);
         command.arg("--port").arg(address.port().to_string());
         match ui {
@@ -91,9 +112,7 @@ impl TemporalServer {
         command.stdout(log.try_clone()?).stderr(log);
         let mut process = command.spawn().with_context(|| format!("{} can't be started", binary.display()))?;
         let lifeline = process.stdin.take().context("the server's stdin is a pipe")?;
-        let mut server = Self { process, lifeline, address, ui, metrics };
-        server.wait_until_up(&options.log).await?;
-        Ok(server)
+        Ok(Self { process, lifeline, address, ui, metrics })
     }
 
     /// Host and port of the gRPC frontend.
@@ -141,21 +160,29 @@ impl TemporalServer {
         let _ = self.lifeline.write_all(b"\n").await;
     }
 
-    async fn wait_until_up(&mut self, log: &Path) -> Result<()> {
+    /// None once it is up; else how it ended before it was.
+    async fn wait_until_up(&mut self, log: &Path) -> Result<Option<ExitStatus>> {
         let config = Config { temporal: TemporalConfig::at(self.address.to_string(), "default"), ..Config::default() };
         let give_up = Instant::now() + START_PATIENCE;
         while Instant::now() < give_up {
             if let Some(status) = self.process.try_wait()? {
-                bail!("the Temporal server stopped with {status}; its log is {}", log.display());
+                self.let_go().await;
+                return Ok(Some(status));
             }
             // Its port is open some time before its frontend answers.
             if TcpStream::connect(self.address).await.is_ok() && temporal::connect(&config).await.is_ok() {
-                return Ok(());
+                return Ok(None);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         bail!("the Temporal server is not up after {START_PATIENCE:?}; its log is {}", log.display())
     }
+}
+
+fn last_lines(log: &Path) -> String {
+    let log = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().rev().take(LOG_LINES).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }
 
 fn flags() -> impl Iterator<Item = &'static str> {
@@ -196,6 +223,27 @@ fn listen_address(port: Port) -> Result<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn one_that_ends_at_once_is_tried_again_and_its_last_words_are_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let (starts, binary) = (directory.path().join("starts"), directory.path().join("temporal"));
+        let script = format!("#!/bin/sh\necho start >>{}\necho it is broken\nexit 2\n", starts.display());
+        std::fs::write(&binary, script).unwrap();
+        std::fs::set_permissions(&binary, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let options = ServerOptions {
+            database: directory.path().join("temporal.db"),
+            port: Port::Any,
+            ui_port: None,
+            metrics_port: None,
+            log: directory.path().join("temporal.log"),
+            binary: Some(binary),
+        };
+        let Err(error) = TemporalServer::start(&options).await else { panic!("it started") };
+        let told = error.to_string();
+        assert!(told.contains("exit status: 2") && told.contains("it is broken"), "{told}");
+        assert_eq!(std::fs::read_to_string(&starts).unwrap().lines().count(), 3);
+    }
 
     #[test]
     fn the_flags_make_the_server_durable_and_know_our_search_attributes() {

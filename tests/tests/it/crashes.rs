@@ -9,10 +9,11 @@ use handoff_proto::{
 };
 use handoff_store::Viewer;
 use handoff_tests::{
-    Kind, Process, World, eventually,
+    Kind, Process, World, eventually, eventually_within,
     lab::{Fault, Moment, QUICK_VERB},
 };
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const REGULAR_VERB: &str = "create_media_buy";
 
@@ -219,7 +220,8 @@ async fn a_paused_workers_late_writes_change_nothing() {
     paused.pause().await.unwrap();
     // Its heartbeats stop; past the timeout another worker gets the task, and finishes it.
     let mut other = world.worker_process().unwrap();
-    eventually("the other worker runs the task", || async {
+    // Each poll that the paused one has left open may take an attempt with it, until that one's heartbeats are missed, too.
+    eventually_within(Duration::from_secs(180), "the other worker runs the task", || async {
         (world.calls.of("work", &task_id).len() == 2).then_some(())
     })
     .await;
