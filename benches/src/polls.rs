@@ -174,6 +174,7 @@ pub(crate) async fn fill(kind: DatabaseKind, url: &str, registry: &Arc<dyn Regis
         webhook: None,
         proposal: None,
         release: Release::LATEST,
+        sandbox: false,
     };
     registry.claim(&claim).await?;
     let handoff = HandoffToTask { handler: "work".into(), input_json: "{}".into(), ..Default::default() };

@@ -318,7 +318,7 @@ impl ProposalStore for FakeRegistry {
         unreachable!()
     }
 
-    async fn keep_proposals(&self, _: &TaskRef, _: &str) -> Result<KeptProposals> {
+    async fn keep_proposals(&self, _: &TaskRef, _: &str, _: bool) -> Result<KeptProposals> {
         Ok(KeptProposals::default())
     }
 

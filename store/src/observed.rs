@@ -268,8 +268,8 @@ impl<R: Registry> ProposalStore for Observed<R> {
         self.measure("discard_proposal", self.inner.discard_proposal(proposal)).await
     }
 
-    async fn keep_proposals(&self, task: &TaskRef, result_json: &str) -> Result<KeptProposals> {
-        self.measure("keep_proposals", self.inner.keep_proposals(task, result_json)).await
+    async fn keep_proposals(&self, task: &TaskRef, result_json: &str, sandbox: bool) -> Result<KeptProposals> {
+        self.measure("keep_proposals", self.inner.keep_proposals(task, result_json, sandbox)).await
     }
 
     async fn list_proposals(&self, filter: &ProposalFilter, limit: u32) -> Result<Vec<Proposal>> {

@@ -56,6 +56,8 @@ pub struct NewClaim {
     pub proposal: Option<ProposalUse>,
     /// The release that the request is of: whatever ends its task puts the result into the release's words, once.
     pub release: Release,
+    /// Its account is a sandbox: what is recorded of it may be forgotten at any time.
+    pub sandbox: bool,
 }
 
 /// A webhook as a buyer registered it.

@@ -59,6 +59,7 @@ pub(super) fn new_claim(request: &Request<'_>, task: &TaskRef) -> NewClaim {
         webhook: request.webhook.clone(),
         proposal: request.proposal.clone(),
         release: Release::of(&request.body),
+        sandbox: request.sandbox,
     }
 }
 

@@ -41,6 +41,7 @@ impl Handoff {
     pub async fn call(&self, caller: &Caller, verb: &str, request_text: &[u8]) -> Result<Answer, CallError> {
         caller.check()?;
         let mut request = Request::read(verb, request_text, self.config().sync_deadline)?;
+        request.sandbox = caller.sandbox;
         request.proposal = proposals::bought(&request.tool, &request.body, caller.brand_scope.as_deref())?;
         self.check_secrets(&request)?;
         // Before anything is claimed: the run could not be started.

@@ -32,6 +32,8 @@ pub(super) struct Request<'a> {
     pub(super) hash: String,
     /// How long to wait before `submitted` may be said.
     pub(super) sync_deadline: Duration,
+    /// Its account is a sandbox.
+    pub(super) sandbox: bool,
 }
 
 impl<'a> Request<'a> {
@@ -90,6 +92,7 @@ impl<'a> Request<'a> {
             idempotency_key: None,
             hash,
             sync_deadline,
+            sandbox: false,
         })
     }
 

@@ -133,6 +133,7 @@ mod tests {
             webhook: None,
             proposal: None,
             release: Release::LATEST,
+            sandbox: false,
         };
         for (keys, task_id) in [("", "t1"), (&old, "t2")] {
             let config = with(keys);

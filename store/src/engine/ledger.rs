@@ -9,7 +9,7 @@ use crate::{
         proposals::{self, Change, Surroundings},
         purchase::{Ledger, follow, has_just_ended},
     },
-    sql::proposals as sql,
+    sql::proposals::{self as sql, Offered},
     store::{Store, Transaction},
 };
 use handoff_proto::{
@@ -71,7 +71,7 @@ impl<S: Store> Engine<S> {
             self.change(transaction, &change, None, &cause).await?;
         }
         let news = std::mem::take(&mut step.ledger.news);
-        let kept = self.keep(transaction, &after.task, news, &cause, step.now).await?;
+        let kept = self.keep(transaction, &after.task, after.sandbox, news, &cause, step.now).await?;
         for proposal_id in &kept.left {
             tracing::warn!(task_id = after.task.task_id, proposal_id, "a result says what can't be true of a proposal");
         }
@@ -144,10 +144,10 @@ impl<S: Store> Engine<S> {
         &self,
         transaction: &mut S::Transaction,
         change: &Change,
-        body: Option<&str>,
+        offered: Option<Offered<'_>>,
         cause: &ProposalCause,
     ) -> Result<()> {
-        transaction.execute(sql::update(&change.after, body)).await?;
+        transaction.execute(sql::update(&change.after, offered)).await?;
         self.note(transaction, change, cause).await
     }
 
@@ -165,6 +165,7 @@ impl<S: Store> Engine<S> {
         transaction: &mut S::Transaction,
         key: &ProposalKey,
         offer: &OfferedProposal,
+        sandbox: bool,
         cause: &ProposalCause,
         now: i64,
     ) -> Result<std::result::Result<Proposal, Refusal>> {
@@ -172,6 +173,7 @@ impl<S: Store> Engine<S> {
             let row = transaction.proposals(sql::locking(sql::whole(key), S::DIALECT)).await?.pop();
             let mut same = false;
             let mut found = None;
+            let leaves_sandbox = row.as_ref().is_some_and(|row| row.sandbox) && !sandbox;
             if let Some(mut row) = row {
                 let stored = row.body_json.take().unwrap_or_default();
                 // What can't be opened any more can still be replaced.
@@ -180,13 +182,19 @@ impl<S: Store> Engine<S> {
             }
             let change = match proposals::put(found.as_ref(), key, offer, same, (now, self.proposal_grace)) {
                 Ok(Some(change)) => change,
-                Ok(None) => return Ok(found.ok_or(Refusal::NotFound)),
+                Ok(None) => {
+                    if leaves_sandbox {
+                        transaction.execute(sql::leave_sandbox(key)).await?;
+                    }
+                    return Ok(found.ok_or(Refusal::NotFound));
+                }
                 Err(refusal) => return Ok(Err(refusal)),
             };
             let body = self.vault.seal_body(key, &offer.body_json).await?;
+            let offered = Offered { body: &body, sandbox };
             if found.is_some() {
-                self.change(transaction, &change, Some(&body), cause).await?;
-            } else if transaction.execute(sql::insert(&change.after, &body)).await? > 0 {
+                self.change(transaction, &change, Some(offered), cause).await?;
+            } else if transaction.execute(sql::insert(&change.after, offered)).await? > 0 {
                 self.note(transaction, &change, cause).await?;
             } else {
                 continue;
@@ -201,6 +209,7 @@ impl<S: Store> Engine<S> {
         &self,
         transaction: &mut S::Transaction,
         task: &TaskRef,
+        sandbox: bool,
         mut news: ProposalNews,
         cause: &ProposalCause,
         now: i64,
@@ -216,7 +225,7 @@ impl<S: Store> Engine<S> {
             let storable = [Some(&offer.proposal_id), offer.base_media_buy_id.as_ref()];
             let storable = storable.into_iter().flatten().all(|id| check::is_storable_id(id));
             let put = if storable {
-                self.put(transaction, &key(&offer.proposal_id), offer, cause, now).await?
+                self.put(transaction, &key(&offer.proposal_id), offer, sandbox, cause, now).await?
             } else {
                 Err(Refusal::NotFound)
             };

@@ -34,7 +34,7 @@ impl<S: Store> Engine<S> {
         check::cause(cause)?;
         let offer = OfferedProposal { committed, ..offer.clone() };
         let mut transaction = self.store.write().await?;
-        let put = self.put(&mut transaction, &proposal.key, &offer, cause, now()).await?;
+        let put = self.put(&mut transaction, &proposal.key, &offer, false, cause, now()).await?;
         transaction.commit().await?;
         Ok(put.map_err(|refusal| refusal.error("")))
     }
@@ -224,7 +224,7 @@ impl<S: Store> ProposalStore for Engine<S> {
         Ok(true)
     }
 
-    async fn keep_proposals(&self, task: &TaskRef, result_json: &str) -> Result<KeptProposals> {
+    async fn keep_proposals(&self, task: &TaskRef, result_json: &str, sandbox: bool) -> Result<KeptProposals> {
         let news = wire::proposal_news(&task.verb, result_json);
         if news == wire::ProposalNews::default() {
             return Ok(KeptProposals::default());
@@ -233,7 +233,7 @@ impl<S: Store> ProposalStore for Engine<S> {
         let mut transaction = self.store.write().await?;
         let cause =
             ProposalCause { task_id: Some(task.task_id.clone()).filter(|id| !id.is_empty()), ..Default::default() };
-        let kept = self.keep(&mut transaction, task, news, &cause, now()).await?;
+        let kept = self.keep(&mut transaction, task, sandbox, news, &cause, now()).await?;
         transaction.commit().await?;
         Ok(kept)
     }

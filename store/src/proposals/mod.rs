@@ -88,8 +88,9 @@ pub trait ProposalStore: Send + Sync + 'static {
     /// Deletes a draft, or a proposal that was declined, with its history. `false`: there is none, or it is neither.
     async fn discard_proposal(&self, proposal: &ProposalRef) -> Result<bool>;
 
-    /// Writes what a completed result says about proposals, for a result that no request's row records: `task` says whose it is.
-    async fn keep_proposals(&self, task: &TaskRef, result_json: &str) -> Result<KeptProposals>;
+    /// Writes what a completed result says about proposals, for a result that no request's row records: `task` says whose it is,
+    /// and `sandbox` whether its account is one.
+    async fn keep_proposals(&self, task: &TaskRef, result_json: &str, sandbox: bool) -> Result<KeptProposals>;
 
     /// Proposals by scope, principal and id, at most `limit`, without bodies.
     async fn list_proposals(&self, filter: &ProposalFilter, limit: u32) -> Result<Vec<Proposal>>;

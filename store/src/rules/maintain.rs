@@ -98,6 +98,7 @@ pub(crate) fn purge(request: &mut Request, step: &mut Step) -> bool {
         proposal: None,
         release: request.release,
         told_json: None,
+        sandbox: request.sandbox,
     };
     step.forgets = true;
     step.log(request, "purged");

@@ -79,6 +79,8 @@ pub(crate) struct Request {
     pub(crate) release: Release,
     /// What its buyer is told of, where `result_json` is not in the words of that release.
     pub(crate) told_json: Option<String>,
+    /// Its account is a sandbox.
+    pub(crate) sandbox: bool,
 }
 
 impl Request {
@@ -112,6 +114,7 @@ impl Request {
             proposal: claim.proposal.clone(),
             release: claim.release,
             told_json: None,
+            sandbox: claim.sandbox,
         };
         step.log(&request, "claimed");
         request

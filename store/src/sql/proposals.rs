@@ -39,9 +39,11 @@ pub(crate) struct ProposalRow {
     created_at: i64,
     updated_at: i64,
     version: i64,
-    // Only read where it is asked for.
+    // Only read where they are asked for.
     #[sqlx(default)]
     pub(crate) body_json: Option<String>,
+    #[sqlx(default)]
+    pub(crate) sandbox: bool,
 }
 
 impl TryFrom<ProposalRow> for Proposal {
@@ -102,9 +104,9 @@ pub(crate) fn by_key(key: &ProposalKey) -> Statement {
     statement
 }
 
-/// A proposal with its body.
+/// A proposal with its body, and whether it is of a sandbox.
 pub(crate) fn whole(key: &ProposalKey) -> Statement {
-    let mut statement = select(&format!("{COLUMNS}, {BODY}"));
+    let mut statement = select(&format!("{COLUMNS}, {BODY}, sandbox"));
     push_key(&mut statement, key);
     statement
 }
@@ -155,9 +157,18 @@ pub(crate) fn locking(mut statement: Statement, dialect: Dialect) -> Statement {
     statement
 }
 
+/// What an offer says beside that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offered<'a> {
+    /// As it is stored.
+    pub(crate) body: &'a str,
+    /// To a sandbox account.
+    pub(crate) sandbox: bool,
+}
+
 /// Writes a proposal that is not there yet; nothing if it is.
-pub(crate) fn insert(proposal: &Proposal, body: &str) -> Statement {
-    let mut statement = Statement::new(format!("INSERT INTO proposals ({KEY}, created_at, body_json"));
+pub(crate) fn insert(proposal: &Proposal, offered: Offered<'_>) -> Statement {
+    let mut statement = Statement::new(format!("INSERT INTO proposals ({KEY}, created_at, body_json, sandbox"));
     let columns = columns(proposal);
     for (column, _) in &columns {
         statement.push(", ").push(column);
@@ -165,7 +176,7 @@ pub(crate) fn insert(proposal: &Proposal, body: &str) -> Statement {
     statement.push(") VALUES (");
     let key = &proposal.key;
     statement.bind_all([&key.scope, &key.principal, &key.proposal_id]);
-    statement.push(", ").bind(proposal.created_at).push(", ").bind(body);
+    statement.push(", ").bind(proposal.created_at).push(", ").bind(offered.body).push(", ").bind(offered.sandbox);
     for (_, value) in columns {
         statement.push(", ").bind(value);
     }
@@ -173,17 +184,24 @@ pub(crate) fn insert(proposal: &Proposal, body: &str) -> Statement {
     statement
 }
 
-/// Writes a locked proposal; with a body, that too.
-pub(crate) fn update(proposal: &Proposal, body: Option<&str>) -> Statement {
+/// Writes a locked proposal; with an offer, that too. What was offered to a live account once is a live account's.
+pub(crate) fn update(proposal: &Proposal, offered: Option<Offered<'_>>) -> Statement {
     let mut statement = Statement::new("UPDATE proposals SET ");
     for (index, (column, value)) in columns(proposal).into_iter().enumerate() {
         statement.push(if index == 0 { "" } else { ", " }).push(column).push(" = ").bind(value);
     }
-    if let Some(body) = body {
-        statement.push(", body_json = ").bind(body);
+    if let Some(Offered { body, sandbox }) = offered {
+        statement.push(", body_json = ").bind(body).push(", sandbox = sandbox AND ").bind(sandbox);
     }
     statement.push(" WHERE ");
     push_key(&mut statement, &proposal.key);
+    statement
+}
+
+/// A locked proposal was offered to a live account, too.
+pub(crate) fn leave_sandbox(key: &ProposalKey) -> Statement {
+    let mut statement = Statement::new("UPDATE proposals SET sandbox = FALSE WHERE ");
+    push_key(&mut statement, key);
     statement
 }
 

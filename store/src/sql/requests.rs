@@ -11,7 +11,7 @@ use handoff_proto::v1::TaskRef;
 pub(crate) const COLUMNS: &str = "task_id, scope, principal, verb, protocol, idempotency_key, request_hash, \
      context_json, has_webhook, claim_state, answer_status, answer_json, answered_at, expires_at, decision, decided_at, \
      task_status, visible, progress_json, result_json, error_json, decision_id, actor, reason, created_at, updated_at, \
-     completed_at, version, lease_until, rerunnable, proposal_json, adcp_version, told_json";
+     completed_at, version, lease_until, rerunnable, proposal_json, adcp_version, told_json, sandbox";
 
 /// What a poll says of a task, and no more: reading a column costs about as much as finding it, and opening a sealed one more.
 pub(crate) const POLLED: &str = "task_id, scope, principal, verb, protocol, context_json, has_webhook, task_status, \
@@ -32,7 +32,7 @@ pub(crate) const OUTLINE: &str = "task_id, scope, principal, verb, protocol, ide
      task_status, visible, CAST(NULL AS TEXT) AS progress_json, CAST(NULL AS TEXT) AS result_json, \
      CAST(NULL AS TEXT) AS error_json, decision_id, CAST(NULL AS TEXT) AS actor, CAST(NULL AS TEXT) AS reason, \
      created_at, updated_at, completed_at, version, lease_until, rerunnable, CAST(NULL AS TEXT) AS proposal_json, \
-     adcp_version, CAST(NULL AS TEXT) AS told_json";
+     adcp_version, CAST(NULL AS TEXT) AS told_json, sandbox";
 
 /// The column that only webhooks' delivery reads.
 pub(crate) const WEBHOOK: &str = "webhook_json";
@@ -201,8 +201,17 @@ pub(crate) fn changes(before: &Request, after: &Request) -> Result<Vec<Change>, 
 
 /// What makes a tombstone of a request, whatever its row holds: all but what never changes.
 pub(crate) fn tombstone(request: &Request) -> Result<Vec<Change>, RegistryError> {
-    const FIXED: [&str; 8] =
-        ["task_id", "scope", "principal", "verb", "protocol", "idempotency_key", "created_at", "adcp_version"];
+    const FIXED: [&str; 9] = [
+        "task_id",
+        "scope",
+        "principal",
+        "verb",
+        "protocol",
+        "idempotency_key",
+        "created_at",
+        "adcp_version",
+        "sandbox",
+    ];
     let mut changes = columns(request)?;
     changes.retain(|(column, _)| !FIXED.contains(column));
     changes.push((WEBHOOK, Bind::Text(None)));
@@ -391,6 +400,7 @@ fn values(request: &Request, messages: Messages) -> Result<Vec<Bind>, RegistryEr
         proposal.into(),
         request.release.as_str().into(),
         (&request.told_json).into(),
+        request.sandbox.into(),
         request.stage().is_some().into(),
         Arm::of(request).as_str().into(),
     ])

@@ -76,6 +76,7 @@ pub(crate) struct Row {
     pub(super) adcp_version: Option<String>,
     #[sqlx(default)]
     pub(super) told_json: Option<String>,
+    pub(super) sandbox: bool,
     #[sqlx(default)]
     pub(super) webhook_json: Option<String>,
 }
@@ -201,6 +202,7 @@ impl TryFrom<Row> for Request {
             // A newer build may have recorded one that this one does not know.
             release: row.adcp_version.as_deref().map_or(UNRECORDED, Release::at_most),
             told_json: row.told_json,
+            sandbox: row.sandbox,
         })
     }
 }

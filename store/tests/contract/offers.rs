@@ -47,7 +47,7 @@ pub(crate) async fn results_are_kept_on_every_path(database: Arc<Database>) {
                     registry.record_decision(&task, &complete(&text)).await.unwrap();
                 }
                 "keyless" => {
-                    let kept = registry.keep_proposals(&task, &text).await.unwrap();
+                    let kept = registry.keep_proposals(&task, &text, false).await.unwrap();
                     assert_eq!(kept.written, ["keyless", "keyless-legacy"]);
                 }
                 _ => {
@@ -147,8 +147,8 @@ pub(crate) async fn declined_proposals_are_declined_for_good(database: Arc<Datab
     // No later offer brings it back, and none touches what is being bought.
     let again = json!({"proposals": [draft("a"), {"proposal_id": "a2"}, {"proposal_id": "c", "name": "other terms"}]});
     answered(&*registry, "get_products", &again).await;
-    let kept =
-        registry.keep_proposals(&TaskRef { verb: "get_products".into(), ..new_task() }, &again.to_string()).await;
+    let discovery = TaskRef { verb: "get_products".into(), ..new_task() };
+    let kept = registry.keep_proposals(&discovery, &again.to_string(), false).await;
     let expected =
         KeptProposals { written: vec!["a2".into()], left: vec!["a".into(), "c".into()], ..Default::default() };
     assert_eq!(kept.unwrap(), expected);

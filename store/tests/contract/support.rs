@@ -102,6 +102,7 @@ pub(crate) fn claim_of(task: &TaskRef, key: Option<&str>) -> NewClaim {
         webhook: None,
         proposal: None,
         release: Release::LATEST,
+        sandbox: false,
     }
 }
 

@@ -300,8 +300,8 @@ impl ProposalStore for FaultyRegistry {
         self.around("discard_proposal", self.inner.discard_proposal(proposal)).await
     }
 
-    async fn keep_proposals(&self, task: &TaskRef, result_json: &str) -> Result<KeptProposals> {
-        self.around("keep_proposals", self.inner.keep_proposals(task, result_json)).await
+    async fn keep_proposals(&self, task: &TaskRef, result_json: &str, sandbox: bool) -> Result<KeptProposals> {
+        self.around("keep_proposals", self.inner.keep_proposals(task, result_json, sandbox)).await
     }
 
     async fn list_proposals(&self, filter: &ProposalFilter, limit: u32) -> Result<Vec<Proposal>> {

@@ -435,5 +435,6 @@ fn claim_of(verb: &str, request: &Value) -> NewClaim {
         webhook: None,
         proposal: None,
         release: Release::LATEST,
+        sandbox: false,
     }
 }

@@ -168,6 +168,7 @@ on_both_databases! {
             webhook: None,
             proposal: None,
             release: Release::LATEST,
+            sandbox: false,
         };
         let lease = handoff_store::Lease { until: i64::MAX, rerunnable: true };
         handoff.registry().claim_directly(&claim, &lease).await.unwrap();

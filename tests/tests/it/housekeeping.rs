@@ -182,6 +182,7 @@ async fn a_long_round_goes_on_in_new_runs() {
             webhook: None,
             proposal: None,
             release: Release::LATEST,
+            sandbox: false,
         };
         assert_eq!(world.registry.claim(&claim).await.unwrap(), Claim::New);
     }

@@ -239,6 +239,7 @@ on_both_databases! {
                 webhook: None,
                 proposal: None,
                 release: Release::LATEST,
+                sandbox: true,
             };
             let claimed = world.registry.claim_forced(&claim, &directive, false).await.unwrap();
             assert_eq!(claimed, Forced::Claimed { answer: None });

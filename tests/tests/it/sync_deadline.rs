@@ -100,6 +100,7 @@ on_both_databases! {
             webhook: None,
             proposal: None,
             release: Release::LATEST,
+            sandbox: false,
         };
         assert!(matches!(world.handoff.registry().claim(&claim).await.unwrap(), Claim::New));
         let input = TaskInput {

@@ -162,6 +162,7 @@ impl Bench {
             webhook: Some(Webhook { config_json: config.to_string(), has_secret: false }),
             proposal: None,
             release: Release::LATEST,
+            sandbox: false,
         };
         let registry = &self.activities.registry;
         registry.claim(&claim).await.unwrap();

@@ -84,6 +84,7 @@ impl Handoff {
             Some(_) => return self.call(caller, tool, request_text).await,
             None => Request::read_plain(tool, request_text, longest_wait)?,
         };
+        request.sandbox = caller.sandbox;
         let input = new_input(caller, &request);
         // A discovery request may come to be a run's.
         if request.verb.is_some() {
@@ -129,7 +130,7 @@ impl Handoff {
         let time = Time { begin, deadline, budget };
         match tokio::time::timeout(budget, ask(&input, handler)).await {
             Ok(Verdict::Complete { result, text }) => {
-                self.keep_offers(&task, &text).await?;
+                self.keep_offers(request, &task, &text).await?;
                 Ok(answer::completed(request, &task.task_id, result, false))
             }
             Ok(Verdict::Refuse(error) | Verdict::Unknown(error)) => Err(error.into()),
@@ -156,11 +157,12 @@ impl Handoff {
     }
 
     /// What is offered can be bought: it is in the ledger before the buyer is told.
-    async fn keep_offers(&self, task: &TaskRef, result: &str) -> Result<(), CallError> {
+    async fn keep_offers(&self, request: &Request<'_>, task: &TaskRef, result: &str) -> Result<(), CallError> {
         if wire::proposal_news(&task.verb, result) == wire::ProposalNews::default() {
             return Ok(());
         }
-        self.registry().keep_proposals(task, result).await.map(|_| ()).map_err(CallError::registry)
+        let kept = self.registry().keep_proposals(task, result, request.sandbox).await;
+        kept.map(|_| ()).map_err(CallError::registry)
     }
 
     /// How long a caller is kept waiting.

@@ -123,6 +123,7 @@ impl<'a> Replay<'a> {
             webhook: Some(Webhook { config_json: "{}".into(), has_secret: false }),
             proposal: Some(ProposalUse { proposal_id: PROPOSAL.into(), ..Default::default() }),
             release: Release::LATEST,
+            sandbox: false,
         };
         said(self.registry().claim(&claim).await)
     }

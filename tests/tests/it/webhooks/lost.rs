@@ -123,6 +123,7 @@ async fn ended_without_a_run(world: &World, url: &str) -> String {
         webhook: Some(Webhook { config_json: config.to_string(), has_secret: false }),
         proposal: None,
         release: Release::LATEST,
+        sandbox: false,
     };
     world.registry.claim(&claim).await.unwrap();
     let decision = Decision { kind: Some(decision::Kind::HandoffToTask(HandoffToTask::default())) };
