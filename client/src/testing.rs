@@ -417,9 +417,18 @@ pub(crate) async fn fake_handoff(
     registry: FakeRegistry,
     answer: impl Fn(&str, usize) -> Say + Send + Sync + 'static,
 ) -> (Handoff, Arc<FakeRegistry>, Calls) {
+    configured_handoff(Config::default(), registry, answer).await
+}
+
+/// The same with a configuration of its own.
+pub(crate) async fn configured_handoff(
+    config: Config,
+    registry: FakeRegistry,
+    answer: impl Fn(&str, usize) -> Say + Send + Sync + 'static,
+) -> (Handoff, Arc<FakeRegistry>, Calls) {
     let (temporal, calls) = fake_temporal(answer).await;
     let registry = Arc::new(registry);
-    (Handoff::from_parts(temporal, registry.clone(), Config::default()), registry, calls)
+    (Handoff::from_parts(temporal, registry.clone(), config), registry, calls)
 }
 
 /// The answer to a look at a run that is open.

@@ -1,9 +1,10 @@
 //! Claiming an idempotency key before anything runs.
 
-use super::{CallError, request::Request};
+use super::{CallError, request::Request, secrets};
 use crate::{Handoff, backoff::Backoff};
 use handoff_proto::{errors, releases::Release, v1::TaskRef, wire::AdcpError};
-use handoff_store::{Answer, Claim, Lease, NewClaim, RegistryError};
+use handoff_store::{Answer, Claim, Lease, NewClaim, RegistryError, Webhook};
+use handoff_webhooks::OperationIdPolicy;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -30,7 +31,7 @@ impl Handoff {
         lease: Option<&Lease>,
         deadline: Instant,
     ) -> Result<Claimed, CallError> {
-        let claim = new_claim(request, task);
+        let claim = self.new_claim(request, task);
         let limit = self.config().new_keys.as_ref().filter(|_| request.idempotency_key.is_some());
         if let Some(limit) = limit {
             limit.admit(task)?;
@@ -46,20 +47,30 @@ impl Handoff {
         self.config().metrics.claimed(&request.tool, label(&claimed, &task.task_id));
         meaning(claimed, &task.task_id).map_err(CallError::from)
     }
-}
 
-/// A request as it is claimed for this task.
-pub(super) fn new_claim(request: &Request<'_>, task: &TaskRef) -> NewClaim {
-    NewClaim {
-        task: task.clone(),
-        protocol: request.protocol.to_owned(),
-        idempotency_key: request.idempotency_key.clone(),
-        request_hash: request.hash.clone(),
-        context_json: request.context().map(ToString::to_string),
-        webhook: request.webhook.clone(),
-        proposal: request.proposal.clone(),
-        release: Release::of(&request.body),
-        sandbox: request.sandbox,
+    /// A request as it is claimed for this task.
+    pub(super) fn new_claim(&self, request: &Request<'_>, task: &TaskRef) -> NewClaim {
+        NewClaim {
+            task: task.clone(),
+            protocol: request.protocol.to_owned(),
+            idempotency_key: request.idempotency_key.clone(),
+            request_hash: request.hash.clone(),
+            context_json: request.context().map(ToString::to_string),
+            webhook: self.webhook_of(request, task),
+            proposal: request.proposal.clone(),
+            release: Release::of(&request.body),
+            sandbox: request.sandbox,
+        }
+    }
+
+    /// The webhook of a request: with its task's id as `operation_id`, where its buyer has none and the seller wants it so.
+    fn webhook_of(&self, request: &Request<'_>, task: &TaskRef) -> Option<Webhook> {
+        let mut webhook = request.webhook.clone()?;
+        let policy = self.config().webhooks.policy(self.config().environment);
+        if policy.operation_id == OperationIdPolicy::Assigned {
+            secrets::name_operation(&mut webhook, &task.task_id);
+        }
+        Some(webhook)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Answer, CallError, RETRY_AFTER, answer,
-    claim::{new_claim, patiently},
+    claim::patiently,
     request::Request,
     trace_run,
 };
@@ -39,7 +39,7 @@ impl Handoff {
         let deadline = Instant::now() + request.sync_deadline + self.config().grace;
         let task = TaskRef { task_id: directive.task.task_id.clone(), ..own };
         // It buys nothing: what it is answered was not decided by who sells.
-        let claim = NewClaim { proposal: None, ..new_claim(request, &task) };
+        let claim = NewClaim { proposal: None, ..self.new_claim(request, &task) };
         match self.claim_forced(&claim, &directive, deadline).await? {
             Forced::Claimed { answer: Some(recorded) } => {
                 self.config().metrics.claimed(&request.tool, "new");
@@ -107,13 +107,14 @@ fn saying(mut answer: Answer, directive: &Directive) -> Answer {
 #[cfg(test)]
 mod tests {
     use crate::{
-        Caller, Handoff,
+        Caller, Config, Handoff,
         call::{Answer, CallError, Direct, DirectContext},
         sandbox::{ForcedArm, SandboxError},
-        testing::{Calls, FakeRegistry, Say, count, fake_handoff, told},
+        testing::{Calls, FakeRegistry, Say, configured_handoff, count, fake_handoff, told},
     };
     use handoff_proto::{v1::outcome, wire::AdcpError};
     use handoff_store::{Answer as Recorded, Forced, RegistryError};
+    use handoff_webhooks::OperationIdPolicy;
     use prost::Message;
     use serde_json::{Value, json};
     use temporalio_common::protos::temporal::api::{
@@ -209,6 +210,26 @@ mod tests {
             let replacing: Vec<bool> =
                 registry.forcing.lock().unwrap().iter().map(|(_, replacing)| *replacing).collect();
             assert_eq!(replacing, if replaced { vec![false, true] } else { vec![false] });
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operation_id_that_is_assigned_is_the_forced_tasks() {
+        let mut config = Config::default();
+        config.webhooks.operation_id = OperationIdPolicy::Assigned;
+        for (webhook, named) in [
+            (json!({"url": "https://buyer.example"}), "task_io"),
+            (json!({"url": "https://buyer.example", "operation_id": "op"}), "op"),
+        ] {
+            let registry = forcing([Ok(Forced::Claimed { answer: None })]);
+            let (handoff, registry, _) = configured_handoff(config.clone(), registry, |_, _| submitted()).await;
+            handoff.force_arm(&buyer(), "create_media_buy", arm()).await.unwrap();
+            let mut request = request();
+            request["push_notification_config"] = webhook;
+            call(&handoff, &buyer(), "create_media_buy", &request).await.unwrap();
+            let kept = registry.forcing.lock().unwrap()[0].0.webhook.clone().unwrap();
+            let kept: Value = serde_json::from_str(&kept.config_json).unwrap();
+            assert_eq!(kept["operation_id"], named);
         }
     }
 

@@ -25,7 +25,6 @@ use handoff_proto::{
     limits::MAX_ENCODED_BYTES,
     v1::{TaskInput, TaskRef},
 };
-use handoff_webhooks::OperationIdPolicy;
 use request::Request;
 use tokio::time::Instant;
 use tracing::{Instrument, Span, field::Empty};
@@ -49,7 +48,6 @@ impl Handoff {
             return Err(unavailable("The seller can't take new work at the moment.", RETRY_AFTER).into());
         }
         let input = new_input(caller, &request);
-        self.name_operation(&mut request, &input);
         fits(&input)?;
         let deadline = Instant::now() + request.sync_deadline + self.config().grace;
         let correlation_id = input.correlation_id.clone();
@@ -65,16 +63,6 @@ impl Handoff {
             secrets::check_webhook(webhook, &self.config().webhooks.policy(self.config().environment))?;
         }
         Ok(())
-    }
-
-    /// Gives the webhook of a request an `operation_id`, where its buyer has none and the seller wants it so.
-    fn name_operation(&self, request: &mut Request<'_>, input: &TaskInput) {
-        let policy = self.config().webhooks.policy(self.config().environment);
-        if policy.operation_id == OperationIdPolicy::Assigned
-            && let (Some(webhook), Some(task)) = (&mut request.webhook, &input.task)
-        {
-            secrets::name_operation(webhook, &task.task_id);
-        }
     }
 
     /// Traces and counts how a request is answered.

@@ -90,7 +90,6 @@ impl Handoff {
         if request.verb.is_some() {
             fits(&input)?;
             self.check_secrets(&request)?;
-            self.name_operation(&mut request, &input);
         }
         let correlation_id = input.correlation_id.clone();
         let answering = async {
