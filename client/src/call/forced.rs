@@ -1,11 +1,6 @@
 //! Requests that the compliance controller decides: in a sandbox alone (docs/decisions/023).
 
-use super::{
-    Answer, CallError, RETRY_AFTER, answer,
-    claim::patiently,
-    request::Request,
-    trace_run,
-};
+use super::{Answer, CallError, RETRY_AFTER, answer, claim::patiently, request::Request, trace_run};
 use crate::{Error, Handoff, error::unavailable};
 use handoff_proto::{
     v1::{TaskInput, TaskRef, decision::Kind},
@@ -22,7 +17,7 @@ const TERMINATE_TIMEOUT: Duration = Duration::from_secs(5);
 impl Handoff {
     /// The answer that a waiting directive wants; `None`: the request is answered like any other.
     pub(super) async fn forced(&self, request: &Request<'_>, input: &TaskInput) -> Result<Option<Answer>, CallError> {
-        if !input.sandbox || request.verb.is_none() {
+        if !self.config().compliance_testing || !input.sandbox || request.verb.is_none() {
             return Ok(None);
         }
         let own = input.task.clone().unwrap_or_default();
@@ -110,13 +105,14 @@ mod tests {
         Caller, Config, Handoff,
         call::{Answer, CallError, Direct, DirectContext},
         sandbox::{ForcedArm, SandboxError},
-        testing::{Calls, FakeRegistry, Say, configured_handoff, count, fake_handoff, told},
+        testing::{Calls, FakeRegistry, Say, configured_handoff, count, told},
     };
     use handoff_proto::{v1::outcome, wire::AdcpError};
     use handoff_store::{Answer as Recorded, Forced, RegistryError};
     use handoff_webhooks::OperationIdPolicy;
     use prost::Message;
     use serde_json::{Value, json};
+    use std::sync::Arc;
     use temporalio_common::protos::temporal::api::{
         enums::v1::WorkflowIdReusePolicy,
         workflowservice::v1::{ExecuteMultiOperationRequest, execute_multi_operation_request::operation::Operation},
@@ -126,6 +122,17 @@ mod tests {
 
     fn forcing(forced: impl IntoIterator<Item = Result<Forced, RegistryError>>) -> FakeRegistry {
         FakeRegistry { forced: std::sync::Mutex::new(forced.into_iter().collect()), ..FakeRegistry::default() }
+    }
+
+    fn controlling() -> Config {
+        Config { compliance_testing: true, ..Config::default() }
+    }
+
+    async fn controlled(
+        registry: FakeRegistry,
+        answer: impl Fn(&str, usize) -> Say + Send + Sync + 'static,
+    ) -> (Handoff, Arc<FakeRegistry>, Calls) {
+        configured_handoff(controlling(), registry, answer).await
     }
 
     fn buyer() -> Caller {
@@ -177,7 +184,7 @@ mod tests {
             _ => submitted(),
         };
         let (handoff, registry, calls) =
-            fake_handoff(forcing([away(), Ok(Forced::Claimed { answer: None })]), says).await;
+            controlled(forcing([away(), Ok(Forced::Claimed { answer: None })]), says).await;
         handoff.force_arm(&buyer(), "create_media_buy", arm()).await.unwrap();
         let answer = call(&handoff, &buyer(), "create_media_buy", &request()).await.unwrap();
         let expected = json!({"status": "submitted", "task_id": "task_io", "message": "soon", "context": {"n": 1}});
@@ -203,7 +210,7 @@ mod tests {
                 _ => submitted(),
             };
             let registry = forcing([Ok(Forced::Ended), Ok(Forced::Claimed { answer: None })]);
-            let (handoff, registry, _) = fake_handoff(registry, says).await;
+            let (handoff, registry, _) = controlled(registry, says).await;
             handoff.force_arm(&buyer(), "create_media_buy", arm()).await.unwrap();
             let answer = call(&handoff, &buyer(), "create_media_buy", &request()).await;
             assert_eq!(answer.is_ok(), replaced, "{answer:?}");
@@ -215,7 +222,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_operation_id_that_is_assigned_is_the_forced_tasks() {
-        let mut config = Config::default();
+        let mut config = controlling();
         config.webhooks.operation_id = OperationIdPolicy::Assigned;
         for (webhook, named) in [
             (json!({"url": "https://buyer.example"}), "task_io"),
@@ -238,7 +245,7 @@ mod tests {
         let body = json!({"status": "rejected", "reason": "no", "suggestions": ["more"]});
         let recorded = Recorded { status: "completed".into(), body_json: body.to_string() };
         let registry = forcing([Ok(Forced::Claimed { answer: Some(recorded) })]);
-        let (handoff, _, calls) = fake_handoff(registry, |_, _| Say::Nothing).await;
+        let (handoff, _, calls) = controlled(registry, |_, _| Say::Nothing).await;
         let arm = ForcedArm::rejected("no", Some(json!(["more"])));
         handoff.force_arm(&buyer(), "get_products", arm).await.unwrap();
         let request = json!({"buying_mode": "brief"}).to_string();
@@ -249,14 +256,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_a_directive_is_not_for_is_answered_as_ever() {
-        // Live; a key that is known; and discovery that must not be asynchronous.
+        // Live; a key that is known; discovery that must not be asynchronous; and a seller who lets nobody control anything.
         let live = Caller::new("acct", "p");
-        for (caller, verb, request, forced) in [
-            (&live, "create_media_buy", request(), 0),
-            (&buyer(), "create_media_buy", request(), 1),
-            (&buyer(), "get_products", json!({"buying_mode": "wholesale"}), 0),
+        for (config, caller, verb, request, forced) in [
+            (controlling(), &live, "create_media_buy", request(), 0),
+            (controlling(), &buyer(), "create_media_buy", request(), 1),
+            (controlling(), &buyer(), "get_products", json!({"buying_mode": "wholesale"}), 0),
+            (Config::default(), &buyer(), "create_media_buy", request(), 0),
         ] {
-            let (handoff, registry, _) = fake_handoff(FakeRegistry::default(), |_, _| submitted()).await;
+            let (handoff, registry, _) = configured_handoff(config, FakeRegistry::default(), |_, _| submitted()).await;
             handoff.force_arm(&buyer(), verb, arm()).await.unwrap();
             let text = request.to_string();
             let answer = if verb == "get_products" {
@@ -272,7 +280,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_task_id_in_use_is_a_conflict() {
-        let (handoff, registry, _) = fake_handoff(forcing([Ok(Forced::Taken)]), |_, _| submitted()).await;
+        let (handoff, registry, _) = controlled(forcing([Ok(Forced::Taken)]), |_, _| submitted()).await;
         handoff.force_arm(&buyer(), "create_media_buy", arm()).await.unwrap();
         let error = call(&handoff, &buyer(), "create_media_buy", &request()).await.unwrap_err().to_adcp();
         assert_eq!(error.code, "CONFLICT");
@@ -281,7 +289,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_directive_is_checked() {
-        let (handoff, registry, _) = fake_handoff(FakeRegistry::default(), |_, _| Say::Nothing).await;
+        let (handoff, registry, _) = controlled(FakeRegistry::default(), |_, _| Say::Nothing).await;
         let live = handoff.force_arm(&Caller::new("acct", "p"), "create_media_buy", arm()).await;
         assert!(matches!(live, Err(SandboxError::Forbidden)));
         let submitted = |task_id: String, evaluation_id| ForcedArm::Submitted { task_id, message: None, evaluation_id };

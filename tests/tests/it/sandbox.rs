@@ -2,7 +2,7 @@
 
 use crate::{on_both_databases, webhooks::Endpoint};
 use handoff_client::{
-    Answer, CallError, Caller, Config, Direct, DirectContext, SigningSource, Viewer,
+    Answer, CallError, Caller, Config, Direct, DirectContext, Handoff, SigningSource, Viewer,
     codec::{Key, KeySource},
     sandbox::{ForcedArm, SandboxCompletion, SandboxError},
 };
@@ -37,16 +37,21 @@ fn submitting(task_id: &str) -> ForcedArm {
     ForcedArm::Submitted { task_id: task_id.into(), message: Some("Awaiting a signature".into()), evaluation_id: None }
 }
 
+/// The client of a seller who lets compliance tests control sandbox accounts.
+fn controlled(world: &World) -> Handoff {
+    world.client(|config| config.compliance_testing = true)
+}
+
 async fn force(world: &World, verb: &str, arm: ForcedArm) {
     world.handoff.force_arm(&buyer(), verb, arm).await.unwrap();
 }
 
 async fn send(world: &World, verb: &str, request: &Value) -> Answer {
-    world.handoff.call(&buyer(), verb, request.to_string().as_bytes()).await.unwrap()
+    controlled(world).call(&buyer(), verb, request.to_string().as_bytes()).await.unwrap()
 }
 
 async fn discover(world: &World, request: &Value) -> Result<Answer, CallError> {
-    world.handoff.answer_directly(&buyer(), DISCOVERY, request.to_string().as_bytes(), never).await
+    controlled(world).answer_directly(&buyer(), DISCOVERY, request.to_string().as_bytes(), never).await
 }
 
 async fn never(_: DirectContext) -> Result<Direct, AdcpError> {
@@ -185,6 +190,11 @@ on_both_databases! {
         assert!(waits(&world, VERB).await);
         let live = world.handoff.force_arm(&Caller::new(SCOPE, PRINCIPAL), VERB, submitting("other")).await;
         assert!(matches!(live, Err(SandboxError::Forbidden)));
+        // Nor is anything forced where the seller lets nobody control anything.
+        let request = request(&fresh_key(), json!({})).to_string();
+        let answer = world.handoff.call(&buyer(), VERB, request.as_bytes()).await.unwrap();
+        assert_eq!(answer.status, "completed");
+        assert!(waits(&world, VERB).await);
     }
 
     async fn a_task_id_in_use_is_refused(world: World) {
@@ -204,7 +214,7 @@ on_both_databases! {
         }
         is_forced(&send(&world, VERB, &request(&fresh_key(), json!({}))).await, &shared);
         let request = request(&fresh_key(), json!({})).to_string();
-        let refused = world.handoff.call(&buyer(), QUICK_VERB, request.as_bytes()).await.unwrap_err().to_adcp();
+        let refused = controlled(&world).call(&buyer(), QUICK_VERB, request.as_bytes()).await.unwrap_err().to_adcp();
         assert_eq!(refused.code, "CONFLICT");
     }
 
