@@ -35,7 +35,15 @@ impl Handoff {
         let task = TaskRef { task_id: directive.task.task_id.clone(), ..own };
         // It buys nothing: what it is answered was not decided by who sells.
         let claim = NewClaim { proposal: None, ..self.new_claim(request, &task) };
-        match self.claim_forced(&claim, &directive, deadline).await? {
+        let limit = self.config().new_keys.as_ref().filter(|_| claim.idempotency_key.is_some());
+        if let Some(limit) = limit {
+            limit.admit(&claim.task)?;
+        }
+        let forced = self.claim_forced(&claim, &directive, deadline).await?;
+        if let (Some(limit), Forced::Claimed { .. }) = (limit, &forced) {
+            limit.count(&claim.task);
+        }
+        match forced {
             Forced::Claimed { answer: Some(recorded) } => {
                 self.config().metrics.claimed(&request.tool, "new");
                 answer::recorded(request, &task.task_id, &recorded, false).map(Some)
@@ -64,9 +72,6 @@ impl Handoff {
         directive: &Directive,
         deadline: Instant,
     ) -> Result<Forced, CallError> {
-        if let Some(limit) = self.config().new_keys.as_ref().filter(|_| claim.idempotency_key.is_some()) {
-            limit.admit(&claim.task)?;
-        }
         match patiently(deadline, || self.registry().claim_forced(claim, directive, false)).await? {
             Forced::Ended => {
                 self.close_run(&claim.task).await?;
@@ -102,7 +107,7 @@ fn saying(mut answer: Answer, directive: &Directive) -> Answer {
 #[cfg(test)]
 mod tests {
     use crate::{
-        Caller, Config, Handoff,
+        Caller, Config, Handoff, NewKeysLimit,
         call::{Answer, CallError, Direct, DirectContext},
         sandbox::{ForcedArm, SandboxError},
         testing::{Calls, FakeRegistry, Say, configured_handoff, count, told},
@@ -112,7 +117,7 @@ mod tests {
     use handoff_webhooks::OperationIdPolicy;
     use prost::Message;
     use serde_json::{Value, json};
-    use std::sync::Arc;
+    use std::{num::NonZeroU32, sync::Arc, time::Duration};
     use temporalio_common::protos::temporal::api::{
         enums::v1::WorkflowIdReusePolicy,
         workflowservice::v1::{ExecuteMultiOperationRequest, execute_multi_operation_request::operation::Operation},
@@ -238,6 +243,23 @@ mod tests {
             let kept: Value = serde_json::from_str(&kept.config_json).unwrap();
             assert_eq!(kept["operation_id"], named);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_forced_request_brings_a_new_key_like_any_other() {
+        let one = NonZeroU32::new(1).unwrap();
+        let config = Config { new_keys: Some(Arc::new(NewKeysLimit::new(one, one))), ..controlling() };
+        let recorded = Recorded { status: "completed".into(), body_json: r#"{"media_buy_id": "m"}"#.into() };
+        let claimed = || Ok(Forced::Claimed { answer: Some(recorded.clone()) });
+        let registry = forcing([claimed(), claimed()]);
+        let (handoff, registry, _) = configured_handoff(config, registry, |_, _| Say::Nothing).await;
+        handoff.force_arm(&buyer(), "create_media_buy", arm()).await.unwrap();
+        call(&handoff, &buyer(), "create_media_buy", &request()).await.unwrap();
+        let refused = call(&handoff, &buyer(), "create_media_buy", &request()).await.unwrap_err().to_adcp();
+        assert_eq!(refused.code, "RATE_LIMITED");
+        assert_eq!(registry.forcing.lock().unwrap().len(), 1, "it is refused before it is claimed");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        call(&handoff, &buyer(), "create_media_buy", &request()).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
