@@ -34,6 +34,7 @@ mod redeliver;
 mod reseal;
 mod resolve;
 mod run_input;
+mod runs;
 pub mod sandbox;
 pub mod settings;
 mod tasks;

@@ -14,8 +14,8 @@ use handoff_store::{
     Backend, Candidate, CipherError, Claim, ClaimView, DirectView, Directive, Forced, Health, KeptProposals, Lease,
     NewClaim, Notification, Observation, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter,
     ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled,
-    SandboxStore, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord,
-    WebhookState,
+    SandboxStore, Seen, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter,
+    WebhookRecord, WebhookState,
 };
 use prost::Message;
 use serde::Serialize;
@@ -67,8 +67,8 @@ pub(crate) struct FakeRegistry {
     pub(crate) forced: Mutex<VecDeque<Result<Forced>>>,
     /// What comes of it that a proposal is to expire.
     pub(crate) expired: Mutex<VecDeque<Result<Ruled>>>,
-    /// The claims under the directive, and whether each was to replace an ended task.
-    pub(crate) forcing: Mutex<Vec<(NewClaim, bool)>>,
+    /// The claims under the directive, and what each was to replace.
+    pub(crate) forcing: Mutex<Vec<(NewClaim, Option<Seen>)>>,
 }
 
 impl FakeRegistry {
@@ -345,8 +345,8 @@ impl SandboxStore for FakeRegistry {
         Ok(self.directive.lock().unwrap().clone())
     }
 
-    async fn claim_forced(&self, claim: &NewClaim, _: &Directive, replacing: bool) -> Result<Forced> {
-        self.forcing.lock().unwrap().push((claim.clone(), replacing));
+    async fn claim_forced(&self, claim: &NewClaim, _: &Directive, replaces: Option<Seen>) -> Result<Forced> {
+        self.forcing.lock().unwrap().push((claim.clone(), replaces));
         self.forced.lock().unwrap().pop_front().unwrap_or(Ok(Forced::Passed))
     }
 }

@@ -4,8 +4,8 @@ use crate::{
     CallOutcome, Candidate, Claim, ClaimView, DirectView, Directive, Forced, Health, KeptProposals, Lease, NewClaim,
     Notification, Observation, Observer, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter,
     ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled,
-    SandboxStore, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord,
-    WebhookState,
+    SandboxStore, Seen, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter,
+    WebhookRecord, WebhookState,
 };
 use async_trait::async_trait;
 use handoff_proto::{
@@ -295,7 +295,7 @@ impl<R: Registry> SandboxStore for Observed<R> {
         self.measure("directive", self.inner.directive(request)).await
     }
 
-    async fn claim_forced(&self, claim: &NewClaim, directive: &Directive, replacing: bool) -> Result<Forced> {
-        self.measure("claim_forced", self.inner.claim_forced(claim, directive, replacing)).await
+    async fn claim_forced(&self, claim: &NewClaim, directive: &Directive, replaces: Option<Seen>) -> Result<Forced> {
+        self.measure("claim_forced", self.inner.claim_forced(claim, directive, replaces)).await
     }
 }

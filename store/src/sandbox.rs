@@ -35,26 +35,40 @@ pub enum Forced {
         /// What the buyer is told, if nothing is left to be done.
         answer: Option<Answer>,
     },
-    /// An ended task of the same agent has the task id; nothing was written. It can be replaced once its run is closed.
-    Ended,
-    /// A task that is open, or another's, has the task id; nothing was written.
+    /// An earlier task that the same agent forced for the same account has the task id; nothing was written. It can be replaced
+    /// once its run is closed, however far it is.
+    Held {
+        /// As it was found.
+        seen: Seen,
+    },
+    /// Another's task has the task id, or one that nobody forced; nothing was written.
     Taken,
     /// The directive is not for this request: its idempotency key is known, or another request was faster. It is to be claimed
     /// like any other; nothing was written.
     Passed,
 }
 
+/// A request as somebody found it: it is not the same any more once anything was written to it, or another took its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// When it was claimed, in microseconds since 1970.
+    pub created_at: i64,
+    /// Changes with every write to its row.
+    pub version: i64,
+}
+
 /// The directives of sandbox accounts: at most one for an account, agent and verb.
 #[async_trait]
 pub trait SandboxStore: Send + Sync + 'static {
-    /// Puts a directive in the place of an earlier one. `false`, and nothing is written: a task that is open, or another's, has
-    /// its task id.
+    /// Puts a directive in the place of an earlier one. `false`, and nothing is written: its task id is another's, or that of a
+    /// task that nobody forced.
     async fn put_directive(&self, directive: &Directive) -> Result<bool>;
 
     /// The directive that waits for a request of this scope, principal and verb.
     async fn directive(&self, request: &TaskRef) -> Result<Option<Directive>>;
 
-    /// Claims a request under a directive, records the decision, and uses the directive up: one transaction. `claim` is of the
-    /// directive's task; `replacing` lets it take the place of an ended one, of which nothing is left.
-    async fn claim_forced(&self, claim: &NewClaim, directive: &Directive, replacing: bool) -> Result<Forced>;
+    /// Claims a request of a sandbox account under a directive, records the decision, and uses the directive up: one
+    /// transaction. `claim` is of the directive's task; it takes the place of the one that `replaces` describes, if that is still
+    /// as it was seen, and nothing is left of it.
+    async fn claim_forced(&self, claim: &NewClaim, directive: &Directive, replaces: Option<Seen>) -> Result<Forced>;
 }

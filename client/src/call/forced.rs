@@ -1,18 +1,16 @@
 //! Requests that the compliance controller decides: in a sandbox alone (docs/decisions/023).
 
 use super::{Answer, CallError, RETRY_AFTER, answer, claim::patiently, request::Request, trace_run};
-use crate::{Error, Handoff, error::unavailable};
+use crate::{Handoff, error::unavailable};
 use handoff_proto::{
     v1::{TaskInput, TaskRef, decision::Kind},
     wire::AdcpError,
-    workflows::VerbWorkflow,
 };
-use handoff_store::{Directive, Forced, NewClaim};
-use std::time::Duration;
-use temporalio_client::{RetryOptions, RpcOptions, WorkflowTerminateOptions, errors::WorkflowInteractionError};
+use handoff_store::{Directive, Forced, NewClaim, Seen};
 use tokio::time::Instant;
 
-const TERMINATE_TIMEOUT: Duration = Duration::from_secs(5);
+// Each time the task was changed between two looks: by its own run's last steps, or by somebody who calls for it.
+const REPLACE_ATTEMPTS: usize = 5;
 
 impl Handoff {
     /// The answer that a waiting directive wants; `None`: the request is answered like any other.
@@ -56,7 +54,11 @@ impl Handoff {
                 Ok(Some(saying(answer, &directive)))
             }
             Forced::Passed => Ok(None),
-            Forced::Taken | Forced::Ended => Err(AdcpError::correctable(
+            Forced::Held { .. } => {
+                Err(unavailable("The task that has the compliance controller's task_id is at work.", RETRY_AFTER)
+                    .into())
+            }
+            Forced::Taken => Err(AdcpError::correctable(
                 "CONFLICT",
                 "The task_id that the compliance controller was given is in use.",
             )
@@ -65,32 +67,32 @@ impl Handoff {
         }
     }
 
-    /// An ended task that has the id is replaced, once its run is closed.
+    /// A task of the agent's own that has the forced id is replaced once its run is closed, however far it is.
     async fn claim_forced(
         &self,
         claim: &NewClaim,
         directive: &Directive,
         deadline: Instant,
     ) -> Result<Forced, CallError> {
-        match patiently(deadline, || self.registry().claim_forced(claim, directive, false)).await? {
-            Forced::Ended => {
-                self.close_run(&claim.task).await?;
-                patiently(deadline, || self.registry().claim_forced(claim, directive, true)).await
+        let force = |replaces: Option<Seen>| {
+            patiently(deadline, move || self.registry().claim_forced(claim, directive, replaces))
+        };
+        let mut forced = force(None).await?;
+        for _ in 0..REPLACE_ATTEMPTS {
+            if !matches!(forced, Forced::Held { .. }) {
+                break;
             }
-            forced => Ok(forced),
+            // In this order: a run that was open before the task was seen is that task's, and never that of one which another
+            // call has put in its place.
+            let run = self.open_run(&claim.task).await?;
+            forced = force(None).await?;
+            let Forced::Held { seen } = forced else { break };
+            if let Some(run) = run {
+                run.terminate("its task is replaced, in the sandbox").await?;
+            }
+            forced = force(Some(seen)).await?;
         }
-    }
-
-    // The task has ended: what its run may still do is tell its webhook and handlers of what nobody can look up any more.
-    async fn close_run(&self, task: &TaskRef) -> Result<(), Error> {
-        let run = self.temporal()?.get_workflow_handle::<VerbWorkflow>(task.workflow_id());
-        let rpc = RpcOptions::builder().timeout(TERMINATE_TIMEOUT).retry_options(RetryOptions::default()).build();
-        let reason = "its task is replaced, in the sandbox".to_owned();
-        let options = WorkflowTerminateOptions::builder().reason(reason).rpc_options(rpc).build();
-        match run.terminate(options).await {
-            Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => Ok(()),
-            Err(error) => Err(Error::interaction("terminate the workflow", &error)),
-        }
+        Ok(forced)
     }
 }
 
@@ -110,19 +112,23 @@ mod tests {
         Caller, Config, Handoff, NewKeysLimit,
         call::{Answer, CallError, Direct, DirectContext},
         sandbox::{ForcedArm, SandboxError},
-        testing::{Calls, FakeRegistry, Say, configured_handoff, count, told},
+        testing::{Calls, FakeRegistry, Say, configured_handoff, count, running, told},
     };
     use handoff_proto::{v1::outcome, wire::AdcpError};
-    use handoff_store::{Answer as Recorded, Forced, RegistryError};
+    use handoff_store::{Answer as Recorded, Forced, RegistryError, Seen};
     use handoff_webhooks::OperationIdPolicy;
     use prost::Message;
     use serde_json::{Value, json};
     use std::{num::NonZeroU32, sync::Arc, time::Duration};
     use temporalio_common::protos::temporal::api::{
         enums::v1::WorkflowIdReusePolicy,
-        workflowservice::v1::{ExecuteMultiOperationRequest, execute_multi_operation_request::operation::Operation},
+        workflowservice::v1::{
+            ExecuteMultiOperationRequest, TerminateWorkflowExecutionRequest,
+            execute_multi_operation_request::operation::Operation,
+        },
     };
 
+    const DESCRIBE: &str = "DescribeWorkflowExecution";
     const TERMINATE: &str = "TerminateWorkflowExecution";
 
     fn forcing(forced: impl IntoIterator<Item = Result<Forced, RegistryError>>) -> FakeRegistry {
@@ -202,27 +208,81 @@ mod tests {
         assert!(asked[0].0.starts_with("outcome-") && asked[0].1 == WorkflowIdReusePolicy::AllowDuplicate as i32);
     }
 
+    fn held(version: i64) -> Result<Forced, RegistryError> {
+        Ok(Forced::Held { seen: Seen { created_at: 7, version } })
+    }
+
+    fn claimed() -> Result<Forced, RegistryError> {
+        Ok(Forced::Claimed { answer: None })
+    }
+
+    /// Calls for a forced task whose id is taken as `forced` says, and whose latest run is as `runs` says: what was answered, the
+    /// versions of what was to be replaced, and the runs that were terminated.
+    async fn replace(
+        forced: impl IntoIterator<Item = Result<Forced, RegistryError>>,
+        run: Says,
+        terminated: Says,
+    ) -> (Result<Answer, CallError>, Vec<Option<i64>>, Vec<String>) {
+        let says = move |name: &str, _| match name {
+            DESCRIBE => run(),
+            TERMINATE => terminated(),
+            _ => submitted(),
+        };
+        let (handoff, registry, calls) = controlled(forcing(forced), says).await;
+        handoff.force_arm(&buyer(), "create_media_buy", arm()).await.unwrap();
+        let answer = call(&handoff, &buyer(), "create_media_buy", &request()).await;
+        let replaced = registry.forcing.lock().unwrap().iter().map(|(_, seen)| seen.map(|seen| seen.version)).collect();
+        let calls = calls.lock().unwrap();
+        let runs = calls.iter().filter(|(name, _)| name == TERMINATE).map(|(_, request)| {
+            TerminateWorkflowExecutionRequest::decode(request.as_slice()).unwrap().workflow_execution.unwrap().run_id
+        });
+        (answer, replaced, runs.collect())
+    }
+
+    type Says = fn() -> Say;
+
+    fn done() -> Say {
+        Say::Message(vec![])
+    }
+
+    fn denied() -> Say {
+        Say::Error(tonic::Status::permission_denied("no"))
+    }
+
+    fn gone() -> Say {
+        Say::Error(tonic::Status::not_found("workflow execution already completed"))
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn an_ended_task_is_replaced_once_its_run_is_closed() {
-        for (terminated, replaced) in [
-            (Say::Message(vec![]), true),
-            (Say::Error(tonic::Status::not_found("workflow execution already completed")), true),
-            (Say::Error(tonic::Status::permission_denied("no")), false),
-        ] {
-            let terminated = std::sync::Mutex::new(Some(terminated));
-            let says = move |name: &str, _| match name {
-                TERMINATE => terminated.lock().unwrap().take().unwrap(),
-                _ => submitted(),
-            };
-            let registry = forcing([Ok(Forced::Ended), Ok(Forced::Claimed { answer: None })]);
-            let (handoff, registry, _) = controlled(registry, says).await;
-            handoff.force_arm(&buyer(), "create_media_buy", arm()).await.unwrap();
-            let answer = call(&handoff, &buyer(), "create_media_buy", &request()).await;
-            assert_eq!(answer.is_ok(), replaced, "{answer:?}");
-            let replacing: Vec<bool> =
-                registry.forcing.lock().unwrap().iter().map(|(_, replacing)| *replacing).collect();
-            assert_eq!(replacing, if replaced { vec![false, true] } else { vec![false] });
+    async fn a_task_that_has_the_id_is_replaced_once_its_run_is_closed() {
+        let looks = || [held(1), held(1), claimed()];
+        let fine: [(Says, Says, usize); 3] = [(running, done, 1), (running, gone, 1), (gone, done, 0)];
+        for (run, terminate, runs) in fine {
+            let (answer, replaced, terminated) = replace(looks(), run, terminate).await;
+            assert_eq!(answer.unwrap().task_id, "task_io");
+            assert_eq!(replaced, [None, None, Some(1)]);
+            assert_eq!(terminated, vec!["run"; runs]);
         }
+        let broken: [(Says, Says, usize); 2] = [(running, denied, 2), (denied, done, 1)];
+        for (run, terminate, looked) in broken {
+            let (answer, replaced, _) = replace(looks(), run, terminate).await;
+            assert!(matches!(answer, Err(CallError::Infrastructure(_))), "{answer:?}");
+            assert_eq!(replaced, vec![None; looked]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_changes_while_it_is_replaced_is_looked_at_again() {
+        let changed = [held(1), held(1), held(2), held(2), claimed()];
+        let (answer, replaced, terminated) = replace(changed, running, done).await;
+        assert_eq!(answer.unwrap().task_id, "task_io");
+        assert_eq!((replaced, terminated.len()), (vec![None, None, Some(1), None, Some(2)], 2));
+        // Another call was faster: the run that is there now is its own, and this request is one like any other.
+        let (answer, replaced, terminated) = replace([held(1), Ok(Forced::Passed)], running, done).await;
+        assert_ne!(answer.unwrap().task_id, "task_io");
+        assert_eq!((replaced, terminated.len()), (vec![None, None], 0));
+        let (answer, ..) = replace((0..100).map(held), running, done).await;
+        assert!(answer.unwrap_err().to_adcp().is_transient());
     }
 
     #[tokio::test(start_paused = true)]

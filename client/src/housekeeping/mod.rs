@@ -126,7 +126,7 @@ impl fmt::Debug for Housekeeper {
     }
 }
 
-fn seen(status: WorkflowExecutionStatus) -> RunSeen {
+pub(crate) fn seen(status: WorkflowExecutionStatus) -> RunSeen {
     match status {
         WorkflowExecutionStatus::Completed => RunSeen::Closed("completed"),
         WorkflowExecutionStatus::Failed => RunSeen::Closed("failed"),

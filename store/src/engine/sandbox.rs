@@ -2,7 +2,7 @@
 
 use super::{CLAIM_ATTEMPTS, Engine, Result};
 use crate::{
-    Arm, Directive, Forced, NewClaim, RegistryError, SandboxStore, Transition, check, observe,
+    Arm, Directive, Forced, NewClaim, RegistryError, SandboxStore, Seen, Transition, check, observe,
     rules::{self, Request},
     sql::{self, directives, requests},
     store::{Store, Transaction},
@@ -19,7 +19,7 @@ impl<S: Store> Engine<S> {
         key: Option<&str>,
         directive: &Directive,
         kind: Kind,
-        replacing: bool,
+        replaces: Option<Seen>,
     ) -> Result<Option<Forced>> {
         let mut transaction = self.store.write().await?;
         let mut step = self.step();
@@ -38,8 +38,9 @@ impl<S: Store> Engine<S> {
             if !rules::sandbox::may_replace(&holder, &claim.task) {
                 return Ok(Some(Forced::Taken));
             }
-            if !replacing {
-                return Ok(Some(Forced::Ended));
+            let seen = rules::sandbox::seen(&holder);
+            if replaces != Some(seen) {
+                return Ok(Some(Forced::Held { seen }));
             }
             self.delete(&mut transaction, &claim.task.task_id).await?;
         }
@@ -107,11 +108,14 @@ impl<S: Store> SandboxStore for Engine<S> {
         }
     }
 
-    async fn claim_forced(&self, claim: &NewClaim, directive: &Directive, replacing: bool) -> Result<Forced> {
+    async fn claim_forced(&self, claim: &NewClaim, directive: &Directive, replaces: Option<Seen>) -> Result<Forced> {
+        if !claim.sandbox {
+            return Err(check::invalid("sandbox", "only a request of a sandbox account can be forced"));
+        }
         let kind = check::decision(&directive.decision)?;
         let (claim, key) = self.storable_claim(claim)?;
         for _ in 0..CLAIM_ATTEMPTS {
-            let forced = self.try_force(&claim, key.as_deref(), directive, kind.clone(), replacing).await?;
+            let forced = self.try_force(&claim, key.as_deref(), directive, kind.clone(), replaces).await?;
             if let Some(forced) = forced {
                 return Ok(forced);
             }

@@ -1,12 +1,21 @@
 //! Requests that a sandbox's compliance controller decides.
 
 use super::{Request, Step, claim, decide};
-use crate::{Claim, Forced, NewClaim};
-use handoff_proto::v1::{TaskRef, decision::Kind};
+use crate::{Claim, Forced, NewClaim, Seen};
+use handoff_proto::{
+    TaskId,
+    v1::{TaskRef, decision::Kind},
+};
 
-/// Nothing is left to be done for this task, and it is the agent's own.
+/// The agent made this id up itself, for the same account: another task may have it, however far this one is.
 pub(crate) fn may_replace(request: &Request, task: &TaskRef) -> bool {
-    request.task.scope == task.scope && request.task.principal == task.principal && request.stage().is_none()
+    let own = request.task.scope == task.scope && request.task.principal == task.principal;
+    own && request.sandbox && !TaskId::from(&*request.task.task_id).is_generated()
+}
+
+/// How a request is found.
+pub(crate) fn seen(request: &Request) -> Seen {
+    Seen { created_at: request.created_at, version: request.version }
 }
 
 /// The directive is gone: was it this very claim, whose reply was lost, that used it up?

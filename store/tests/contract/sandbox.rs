@@ -2,7 +2,7 @@
 
 use crate::{database::Database, support::*};
 use handoff_proto::v1::{Decision, HandoffToWorkflow, TaskRef, decision::Kind};
-use handoff_store::{Answer, Claim, ClaimView, DirectView, Directive, Forced, NewClaim, ObservedStage, Registry};
+use handoff_store::{Answer, Claim, ClaimView, DirectView, Directive, Forced, NewClaim, ObservedStage, Registry, Seen};
 use std::sync::Arc;
 
 const FORCED: &str = "task_async_signed_io_q2";
@@ -25,12 +25,16 @@ async fn put(registry: &dyn Registry, directive: &Directive) {
     assert_eq!(registry.directive(&directive.task).await.unwrap().as_ref(), Some(directive));
 }
 
+fn in_sandbox(claim: NewClaim) -> NewClaim {
+    NewClaim { sandbox: true, ..claim }
+}
+
 fn claim_under(directive: &Directive, key: Option<&str>) -> NewClaim {
-    claim_of(&directive.task, key)
+    in_sandbox(claim_of(&directive.task, key))
 }
 
 async fn force(registry: &dyn Registry, directive: &Directive, key: Option<&str>) -> Forced {
-    registry.claim_forced(&claim_under(directive, key), directive, false).await.unwrap()
+    registry.claim_forced(&claim_under(directive, key), directive, None).await.unwrap()
 }
 
 async fn waits(registry: &dyn Registry, directive: &Directive) -> bool {
@@ -106,7 +110,7 @@ pub(crate) async fn a_known_key_leaves_the_directive(database: Arc<Database>) {
     registry.record_decision(&task, &complete("{}")).await.unwrap();
     assert_eq!(force(&*registry, &directive, Some("key-1")).await, Forced::Passed);
     let other = NewClaim { request_hash: "other".into(), ..claim_under(&directive, Some("key-1")) };
-    assert_eq!(registry.claim_forced(&other, &directive, true).await.unwrap(), Forced::Passed);
+    assert_eq!(registry.claim_forced(&other, &directive, None).await.unwrap(), Forced::Passed);
     assert!(waits(&*registry, &directive).await);
     assert_eq!(registry.find(&buyer(), FORCED).await.unwrap(), None);
     // Its own key, once it is answered.
@@ -115,7 +119,7 @@ pub(crate) async fn a_known_key_leaves_the_directive(database: Arc<Database>) {
     registry.settle(&directive.task, &result("{}")).await.unwrap();
     let again = submitting();
     put(&*registry, &again).await;
-    assert_eq!(registry.claim_forced(&claim_under(&again, Some("key-2")), &again, true).await.unwrap(), Forced::Passed);
+    assert_eq!(registry.claim_forced(&claim_under(&again, Some("key-2")), &again, None).await.unwrap(), Forced::Passed);
     assert!(waits(&*registry, &again).await);
     assert_eq!(status(&*registry, &again.task).await.as_deref(), Some("completed"));
     registry.close().await;
@@ -143,65 +147,113 @@ pub(crate) async fn directives_of_scopes_principals_and_verbs_are_apart(database
     ] {
         assert_eq!(registry.directive(&other).await.unwrap(), None);
         if !other.scope.contains('\0') {
-            let claim = claim_of(&other, Some("key-1"));
-            assert_eq!(registry.claim_forced(&claim, &directive, true).await.unwrap(), Forced::Passed);
+            let claim = in_sandbox(claim_of(&other, Some("key-1")));
+            assert_eq!(registry.claim_forced(&claim, &directive, None).await.unwrap(), Forced::Passed);
         }
     }
     assert!(waits(&*registry, &directive).await);
     registry.close().await;
 }
 
-pub(crate) async fn an_ended_task_is_replaced_and_nothing_of_it_is_left(database: Arc<Database>) {
+pub(crate) async fn a_forced_task_is_replaced_and_nothing_of_it_is_left(database: Arc<Database>) {
     let registry = registry(&database).await;
-    let first = submitting();
-    put(&*registry, &first).await;
-    let webhook = webhook(r#"{"url":"https://buyer.example","operation_id":"op"}"#, false);
-    let claim = NewClaim { webhook, ..claim_under(&first, Some("key-1")) };
-    registry.claim_forced(&claim, &first, false).await.unwrap();
-    registry.accept(&first.task).await.unwrap();
-    registry.settle(&first.task, &result("{}")).await.unwrap();
-    assert!(registry.webhook_delivery(&first.task).await.unwrap().is_some());
+    for stage in ["pending", "submitted", "ended"] {
+        let task_id = format!("forced_{stage}");
+        let forcing = || directive_of(&TaskRef { task_id: task_id.clone(), ..new_task() }, forced_decision());
+        let (old, new) = (format!("old-{stage}"), format!("new-{stage}"));
+        let first = forcing();
+        put(&*registry, &first).await;
+        let webhook = webhook(r#"{"url":"https://buyer.example","operation_id":"op"}"#, false);
+        let claim = NewClaim { webhook, ..claim_under(&first, Some(&old)) };
+        registry.claim_forced(&claim, &first, None).await.unwrap();
+        if stage != "pending" {
+            registry.accept(&first.task).await.unwrap();
+        }
+        if stage == "ended" {
+            registry.settle(&first.task, &result("{}")).await.unwrap();
+            assert!(registry.webhook_delivery(&first.task).await.unwrap().is_some());
+        }
 
-    let second = submitting();
-    put(&*registry, &second).await;
-    let before = everything(&*registry, &second.task).await;
-    assert_eq!(force(&*registry, &second, Some("key-2")).await, Forced::Ended);
-    assert!(waits(&*registry, &second).await);
-    assert_eq!(everything(&*registry, &second.task).await, before);
-    let claim = claim_under(&second, Some("key-2"));
-    for _ in 0..2 {
-        assert_eq!(registry.claim_forced(&claim, &second, true).await.unwrap(), Forced::Claimed { answer: None });
+        let second = forcing();
+        put(&*registry, &second).await;
+        let before = everything(&*registry, &second.task).await;
+        let Forced::Held { seen } = force(&*registry, &second, Some(&new)).await else { panic!("{stage}") };
+        assert_eq!(force(&*registry, &second, Some(&new)).await, Forced::Held { seen });
+        assert!(waits(&*registry, &second).await);
+        assert_eq!(everything(&*registry, &second.task).await, before);
+        let claim = claim_under(&second, Some(&new));
+        for _ in 0..2 {
+            let forced = registry.claim_forced(&claim, &second, Some(seen)).await.unwrap();
+            assert_eq!(forced, Forced::Claimed { answer: None });
+        }
+        assert_eq!(status(&*registry, &second.task).await, None, "nobody was told of the new one yet");
+        assert_eq!(registry.webhook_log(&task_id).await.unwrap(), None);
+        registry.accept(&second.task).await.unwrap();
+        assert_eq!(events(&*registry, &second.task).await, ["claimed", "decided", "submitted"]);
+        assert_eq!(claim_anew(&*registry, &old).await, Claim::New, "the earlier request is forgotten");
     }
-    assert_eq!(status(&*registry, &second.task).await, None, "nobody was told of the new one yet");
-    assert_eq!(registry.webhook_log(FORCED).await.unwrap(), None);
-    registry.accept(&second.task).await.unwrap();
-    assert_eq!(events(&*registry, &second.task).await, ["claimed", "decided", "submitted"]);
-    assert_eq!(claim_anew(&*registry, "key-1").await, Claim::New, "the earlier request is forgotten");
     registry.close().await;
 }
 
-pub(crate) async fn a_task_that_is_open_or_anothers_is_not_replaced(database: Arc<Database>) {
+pub(crate) async fn a_task_that_changed_after_it_was_seen_is_not_replaced(database: Arc<Database>) {
     let registry = registry(&database).await;
-    // It came to be open after the directive was put.
+    let first = submitting();
+    put(&*registry, &first).await;
+    force(&*registry, &first, Some("key-1")).await;
+    registry.accept(&first.task).await.unwrap();
+    let second = submitting();
+    put(&*registry, &second).await;
+    let Forced::Held { seen } = force(&*registry, &second, Some("key-2")).await else { panic!() };
+    // A reviewer's decision comes before the claim.
+    registry.settle(&first.task, &result("{}")).await.unwrap();
+    let claim = claim_under(&second, Some("key-2"));
+    let forced = registry.claim_forced(&claim, &second, Some(seen)).await.unwrap();
+    let Forced::Held { seen: now } = forced else { panic!("{forced:?}") };
+    assert_ne!(now, seen);
+    assert_eq!(status(&*registry, &first.task).await.as_deref(), Some("completed"));
+    assert!(waits(&*registry, &second).await);
+    let forced = registry.claim_forced(&claim, &second, Some(now)).await.unwrap();
+    assert_eq!(forced, Forced::Claimed { answer: None });
+    // What was seen of the one before says nothing of this one.
+    let third = submitting();
+    put(&*registry, &third).await;
+    let forced = registry.claim_forced(&claim_under(&third, Some("key-3")), &third, Some(now)).await.unwrap();
+    assert!(matches!(forced, Forced::Held { seen } if seen != now), "{forced:?}");
+    registry.close().await;
+}
+
+pub(crate) async fn what_another_or_nobody_forced_is_not_replaced(database: Arc<Database>) {
+    let registry = registry(&database).await;
+    let seen = Seen { created_at: 0, version: 1 };
+    // One id has the engine's own form, the other's task is live. Both came after the directive was put.
+    for (task, sandbox) in [(new_task(), true), (TaskRef { task_id: "live".into(), ..new_task() }, false)] {
+        let directive = directive_of(&task, forced_decision());
+        put(&*registry, &directive).await;
+        let own = format!("key-{}", task.task_id);
+        registry.claim(&NewClaim { sandbox, ..claim_of(&task, Some(&own)) }).await.unwrap();
+        let before = everything(&*registry, &task).await;
+        for replaces in [None, Some(seen)] {
+            let claim = claim_under(&directive, Some("key-2"));
+            assert_eq!(registry.claim_forced(&claim, &directive, replaces).await.unwrap(), Forced::Taken);
+        }
+        assert_eq!(everything(&*registry, &task).await, before);
+        assert!(waits(&*registry, &directive).await);
+        assert!(!registry.put_directive(&directive_of(&task, forced_decision())).await.unwrap());
+    }
     let directive = submitting();
     put(&*registry, &directive).await;
-    registry.claim(&claim_under(&directive, Some("key-1"))).await.unwrap();
-    let before = everything(&*registry, &directive.task).await;
-    for replacing in [false, true] {
-        let claim = claim_under(&directive, Some("key-2"));
-        assert_eq!(registry.claim_forced(&claim, &directive, replacing).await.unwrap(), Forced::Taken);
-    }
-    assert_eq!(everything(&*registry, &directive.task).await, before);
-    assert!(waits(&*registry, &directive).await);
-    assert!(!registry.put_directive(&submitting()).await.unwrap());
-    registry.record_decision(&directive.task, &complete("{}")).await.unwrap();
-    for stranger in [
-        TaskRef { scope: "acct_2".into(), ..directive.task.clone() },
-        TaskRef { principal: "agent_2".into(), ..directive.task.clone() },
-    ] {
+    let live = NewClaim { sandbox: false, ..claim_under(&directive, Some("key-3")) };
+    assert!(registry.claim_forced(&live, &directive, None).await.is_err());
+    // Put while the id was free; by the time of its request it is another's.
+    let stranger = TaskRef { principal: "agent_2".into(), ..directive.task.clone() };
+    let late = directive_of(&stranger, forced_decision());
+    put(&*registry, &late).await;
+    assert_eq!(force(&*registry, &directive, Some("key-3")).await, Forced::Claimed { answer: None });
+    assert_eq!(force(&*registry, &late, Some("key-4")).await, Forced::Taken);
+    for stranger in [TaskRef { scope: "acct_2".into(), ..directive.task.clone() }, stranger] {
         assert!(!registry.put_directive(&directive_of(&stranger, forced_decision())).await.unwrap());
-        assert_eq!(registry.directive(&stranger).await.unwrap(), None);
     }
+    assert!(waits(&*registry, &late).await, "the one that was put before is still there");
     put(&*registry, &submitting()).await;
     registry.close().await;
 }

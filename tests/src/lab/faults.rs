@@ -8,8 +8,8 @@ use handoff_proto::{
 use handoff_store::{
     Candidate, Claim, ClaimView, DirectView, Directive, Forced, Health, KeptProposals, Lease, NewClaim, Notification,
     Observation, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalRecord, ProposalRef,
-    ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled, SandboxStore, SweepBounds, Swept,
-    TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
+    ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled, SandboxStore, Seen, SweepBounds,
+    Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
 };
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -327,7 +327,8 @@ impl SandboxStore for FaultyRegistry {
         self.inner.directive(request).await
     }
 
-    async fn claim_forced(&self, claim: &NewClaim, directive: &Directive, replacing: bool) -> Result<Forced> {
-        self.around("claim_forced", self.inner.claim_forced(claim, directive, replacing)).await
+    async fn claim_forced(&self, claim: &NewClaim, directive: &Directive, replaces: Option<Seen>) -> Result<Forced> {
+        let transaction = if replaces.is_some() { "replace_forced" } else { "claim_forced" };
+        self.around(transaction, self.inner.claim_forced(claim, directive, replaces)).await
     }
 }

@@ -20,6 +20,7 @@ use handoff_tests::{
 use handoff_webhooks::keys::{Algorithm, LocalKey};
 use serde_json::{Value, json};
 use std::time::Duration;
+use temporalio_client::WorkflowExecutionStatus;
 
 const VERB: &str = "create_media_buy";
 const DISCOVERY: &str = "get_products";
@@ -197,25 +198,56 @@ on_both_databases! {
         assert!(waits(&world, VERB).await);
     }
 
-    async fn a_task_id_in_use_is_refused(world: World) {
+    async fn anothers_task_id_is_refused(world: World) {
         let forced = unique("task_forced");
         let _worker = world.worker().await.unwrap();
-        force(&world, VERB, submitting(&forced)).await;
-        send(&world, VERB, &request(&fresh_key(), json!({}))).await;
+        // Free when both asked for it.
         let stranger = Caller::new("acct_other", "agent.other.example").sandbox(true);
-        for caller in [buyer(), stranger] {
-            let refused = world.handoff.force_arm(&caller, VERB, submitting(&forced)).await.unwrap_err();
-            assert!(matches!(&refused, SandboxError::InvalidState(_)), "{refused:?}");
-        }
-        let shared = unique("shared");
-        // Two verbs' directives for one task id: the second finds it open.
-        for verb in [VERB, QUICK_VERB] {
-            force(&world, verb, submitting(&shared)).await;
-        }
-        is_forced(&send(&world, VERB, &request(&fresh_key(), json!({}))).await, &shared);
+        world.handoff.force_arm(&stranger, VERB, submitting(&forced)).await.unwrap();
+        force(&world, VERB, submitting(&forced)).await;
+        is_forced(&send(&world, VERB, &request(&fresh_key(), json!({}))).await, &forced);
+        let refused = world.handoff.force_arm(&stranger, VERB, submitting(&forced)).await.unwrap_err();
+        assert!(matches!(&refused, SandboxError::InvalidState(_)), "{refused:?}");
         let request = request(&fresh_key(), json!({})).to_string();
-        let refused = controlled(&world).call(&buyer(), QUICK_VERB, request.as_bytes()).await.unwrap_err().to_adcp();
+        let refused = controlled(&world).call(&stranger, VERB, request.as_bytes()).await.unwrap_err().to_adcp();
         assert_eq!(refused.code, "CONFLICT");
+        assert_eq!(world.task(&forced).await.unwrap().status, "submitted");
+    }
+
+    async fn an_open_task_is_replaced_when_its_id_is_forced_again(world: World) {
+        let forced = unique("task_forced");
+        let _worker = world.worker().await.unwrap();
+        let requests = [VERB, VERB, QUICK_VERB].map(|verb| (verb, request(&fresh_key(), json!({}))));
+        for (verb, request) in &requests {
+            force(&world, verb, submitting(&forced)).await;
+            is_forced(&send(&world, verb, request).await, &forced);
+            assert_eq!(world.unfinished().await, [forced.clone()]);
+        }
+        let result = json!({"media_buy_id": "mb", "packages": []});
+        assert_eq!(complete(&world, &forced, &result).await.unwrap(), completion("submitted", "completed"));
+        world.closed(&forced).await;
+        // The keys of those before are forgotten: what is said again is a request like any other.
+        let (verb, request) = &requests[0];
+        let usual = send(&world, verb, request).await;
+        assert_eq!((usual.status.as_str(), usual.replayed), ("completed", false));
+    }
+
+    async fn of_two_calls_at_once_one_replaces_an_open_task(world: World) {
+        let forced = unique("task_forced");
+        let _worker = world.worker().await.unwrap();
+        for _ in 0..3 {
+            force(&world, VERB, submitting(&forced)).await;
+            let requests = [request(&fresh_key(), json!({})), request(&fresh_key(), json!({}))];
+            let (one, other) = futures::join!(send(&world, VERB, &requests[0]), send(&world, VERB, &requests[1]));
+            let (submitted, usual) = if one.task_id == forced { (one, other) } else { (other, one) };
+            is_forced(&submitted, &forced);
+            assert_eq!(usual.status, "completed");
+            // What the slower one closed was not the faster one's run.
+            let run = world.run(&forced).describe(Default::default()).await.unwrap();
+            assert_eq!(run.status(), WorkflowExecutionStatus::Running);
+        }
+        let result = json!({"media_buy_id": "mb", "packages": []});
+        assert_eq!(complete(&world, &forced, &result).await.unwrap(), completion("submitted", "completed"));
     }
 
     async fn the_same_story_twice_on_one_database(world: World) {
@@ -251,7 +283,7 @@ on_both_databases! {
                 release: Release::LATEST,
                 sandbox: true,
             };
-            let claimed = world.registry.claim_forced(&claim, &directive, false).await.unwrap();
+            let claimed = world.registry.claim_forced(&claim, &directive, None).await.unwrap();
             assert_eq!(claimed, Forced::Claimed { answer: None });
             assert!(world.task(&task_id).await.is_none(), "nobody was told yet");
             let answer = match verb {
@@ -307,12 +339,16 @@ async fn an_open_run_does_not_hold_its_task_id(kind: Database) {
     let forced = unique("task_open");
     let world = World::configured(kind, configure).await.unwrap();
     let _worker = world.worker_with(|_| (), handlers(world.calls.clone())).await.unwrap();
-    for round in 1..=2 {
+    for round in 0..=2 {
         force(&world, VERB, submitting(&forced)).await;
         let mut request = request(&fresh_key(), json!({}));
         // Nobody listens there.
         request["push_notification_config"] = json!({"url": "http://127.0.0.1:9/", "operation_id": "op-1"});
         is_forced(&send(&world, VERB, &request).await, &forced);
+        if round == 0 {
+            // It stays open.
+            continue;
+        }
         let result = json!({"media_buy_id": format!("mb_{round}"), "packages": []});
         complete(&world, &forced, &result).await.unwrap();
         assert_eq!(world.task(&forced).await.unwrap().result_json, result.to_string());
