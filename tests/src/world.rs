@@ -207,6 +207,14 @@ impl World {
         Process::start(self.lab_seller().env("LAB_FAULT", fault.to_string()))
     }
 
+    /// A call of the usual buyer's in the sandbox, of a seller who lets compliance tests control that, by a process that dies, once,
+    /// at this point.
+    pub fn faulty_call_process(&self, verb: &str, request: &Value, fault: &Fault) -> Result<Process> {
+        let mut command = self.lab_seller();
+        command.env("LAB_CALL", format!("{verb} {request}")).env("LAB_FAULT", fault.to_string());
+        Process::start(command.env("HANDOFF_COMPLIANCE_TESTING", "true"))
+    }
+
     /// A lab seller's worker as a process with more settings, whose log goes to a file.
     pub fn logging_worker_process(&self, environment: &[(&str, &str)], log: &std::path::Path) -> Result<Process> {
         let log = std::fs::File::create(log)?;

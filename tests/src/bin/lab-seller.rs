@@ -1,13 +1,16 @@
 //! The lab seller as a process of its own, for tests that kill it: a worker, or, with a command such as `gateway`, what any
-//! seller's binary is. Configured by `HANDOFF_*` and `TEMPORAL_*`; `LAB_DIR` is
-//! where it writes down its calls, `LAB_FAULT` (`before:settle`, `after:accept`, …) where it dies, `LAB_CACHE` how many runs it
-//! keeps in memory.
+//! seller's binary is; or, with `LAB_CALL`, one call of a buyer's in the sandbox. Configured by `HANDOFF_*` and `TEMPORAL_*`;
+//! `LAB_DIR` is where it writes down its calls, `LAB_FAULT` (`before:settle`, `after:accept`, …) where it dies, `LAB_CACHE` how many
+//! runs it keeps in memory.
 
 use anyhow::Context;
-use handoff_client::{Config, duration, temporal};
+use handoff_client::{Caller, Config, Handoff, duration, temporal};
 use handoff_store::Registry;
 use handoff_telemetry::{LogFormat, Metrics, Telemetry, TelemetryArgs};
-use handoff_tests::lab::{Calls, FaultyRegistry, HEARTBEAT_TIMEOUT, handlers, seller};
+use handoff_tests::{
+    PRINCIPAL, SCOPE,
+    lab::{Calls, FaultyRegistry, HEARTBEAT_TIMEOUT, handlers, seller},
+};
 use handoff_worker::{Worker, WorkerSettings};
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
@@ -38,6 +41,13 @@ async fn work() -> anyhow::Result<()> {
     if let Ok(fault) = std::env::var("LAB_FAULT") {
         registry = Arc::new(FaultyRegistry::new(registry, fault.parse()?, calls.clone())) as Arc<dyn Registry>;
     }
+    if let Ok(call) = std::env::var("LAB_CALL") {
+        let (verb, request) = call.split_once(' ').context("write VERB REQUEST")?;
+        let caller = Caller::new(SCOPE, PRINCIPAL).sandbox(true);
+        let answer = Handoff::from_parts(client, registry, config).call(&caller, verb, request.as_bytes()).await?;
+        println!("{}", answer.body);
+        return Ok(());
+    }
     let mut settings = WorkerSettings {
         task_queue: config.task_queue,
         metrics: config.metrics,
@@ -46,6 +56,7 @@ async fn work() -> anyhow::Result<()> {
     };
     settings.sticky_timeout = Duration::from_secs(1);
     settings.timeouts.heartbeat = HEARTBEAT_TIMEOUT;
+    settings.timeouts.sandbox_review = config.sandbox_review_delay;
     if let Ok(runs) = std::env::var("LAB_CACHE") {
         settings.max_cached_workflows = runs.parse()?;
     }

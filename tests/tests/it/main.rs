@@ -27,6 +27,7 @@ mod proposals;
 mod readme;
 mod reviews;
 mod sandbox;
+mod sandbox_kills;
 mod shutdown;
 mod signals;
 mod sync_deadline;

@@ -26,7 +26,7 @@ const VERB: &str = "create_media_buy";
 const DISCOVERY: &str = "get_products";
 
 /// No other test's: they share a Temporal server, and workflow ids with it.
-fn unique(name: &str) -> String {
+pub(crate) fn unique(name: &str) -> String {
     format!("{name}_{}", fresh_key())
 }
 
@@ -34,7 +34,7 @@ fn buyer() -> Caller {
     Caller::new(SCOPE, PRINCIPAL).sandbox(true)
 }
 
-fn submitting(task_id: &str) -> ForcedArm {
+pub(crate) fn submitting(task_id: &str) -> ForcedArm {
     ForcedArm::Submitted { task_id: task_id.into(), message: Some("Awaiting a signature".into()), evaluation_id: None }
 }
 
@@ -43,11 +43,11 @@ fn controlled(world: &World) -> Handoff {
     world.client(|config| config.compliance_testing = true)
 }
 
-async fn force(world: &World, verb: &str, arm: ForcedArm) {
+pub(crate) async fn force(world: &World, verb: &str, arm: ForcedArm) {
     world.handoff.force_arm(&buyer(), verb, arm).await.unwrap();
 }
 
-async fn send(world: &World, verb: &str, request: &Value) -> Answer {
+pub(crate) async fn send(world: &World, verb: &str, request: &Value) -> Answer {
     controlled(world).call(&buyer(), verb, request.to_string().as_bytes()).await.unwrap()
 }
 
@@ -59,20 +59,20 @@ async fn never(_: DirectContext) -> Result<Direct, AdcpError> {
     panic!("the seller was asked")
 }
 
-async fn complete(world: &World, task_id: &str, result: &Value) -> Result<SandboxCompletion, SandboxError> {
+pub(crate) async fn complete(world: &World, task_id: &str, result: &Value) -> Result<SandboxCompletion, SandboxError> {
     world.handoff.complete_in_sandbox(&buyer(), task_id, result).await
 }
 
-fn completion(previous: &str, current: &str) -> SandboxCompletion {
+pub(crate) fn completion(previous: &str, current: &str) -> SandboxCompletion {
     SandboxCompletion { previous: previous.into(), current: current.into() }
 }
 
-async fn waits(world: &World, verb: &str) -> bool {
+pub(crate) async fn waits(world: &World, verb: &str) -> bool {
     let request = TaskRef { scope: SCOPE.into(), principal: PRINCIPAL.into(), verb: verb.into(), ..Default::default() };
     world.registry.directive(&request).await.unwrap().is_some()
 }
 
-fn is_forced(answer: &Answer, task_id: &str) {
+pub(crate) fn is_forced(answer: &Answer, task_id: &str) {
     let told = json!({
         "status": "submitted", "task_id": task_id, "message": "Awaiting a signature", "context": {"correlation_id": "it"},
     });
