@@ -76,6 +76,7 @@ pub(crate) struct Row {
     pub(super) adcp_version: Option<String>,
     #[sqlx(default)]
     pub(super) told_json: Option<String>,
+    #[sqlx(default)]
     pub(super) sandbox: bool,
     #[sqlx(default)]
     pub(super) webhook_json: Option<String>,
