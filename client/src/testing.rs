@@ -137,7 +137,10 @@ impl Registry for FakeRegistry {
             return Err(RegistryError::Sealed { task_id: task.task_id.clone(), column: "decision", error });
         }
         Ok(match self.next_task()? {
-            Some(task) => Standing { settlement: settlement_of(task), submitted: true, ..Default::default() },
+            Some(task) => {
+                let decision = self.standing.lock().unwrap().decision.clone();
+                Standing { settlement: settlement_of(task), submitted: true, decision, ..Default::default() }
+            }
             None => self.standing.lock().unwrap().clone(),
         })
     }
