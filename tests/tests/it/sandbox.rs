@@ -221,7 +221,7 @@ on_both_databases! {
         for (verb, request) in &requests {
             force(&world, verb, submitting(&forced)).await;
             is_forced(&send(&world, verb, request).await, &forced);
-            assert_eq!(world.unfinished().await, [forced.clone()]);
+            assert_eq!(world.unfinished().await, std::slice::from_ref(&forced));
         }
         let result = json!({"media_buy_id": "mb", "packages": []});
         assert_eq!(complete(&world, &forced, &result).await.unwrap(), completion("submitted", "completed"));
