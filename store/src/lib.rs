@@ -42,7 +42,7 @@ pub use proposals::{
     ProposalState, ProposalStore, ProposalUse, Ruled, SweepBounds, Swept,
 };
 pub use registry::{Registry, connect};
-pub use sandbox::{Directive, Forced, SandboxStore, Seen};
+pub use sandbox::{Cleared, Directive, Forced, SandboxRequest, SandboxStore, Seen};
 pub use types::{
     Answer, Backend, Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, Notification, Observation,
     ObservedStage, OpenTasks, Reconciled, RegistryOptions, Resealed, TaskPage, Viewer, Webhook, WebhookAttempt,

@@ -1,11 +1,11 @@
 //! A registry whose calls are measured.
 
 use crate::{
-    CallOutcome, Candidate, Claim, ClaimView, DirectView, Directive, Forced, Health, KeptProposals, Lease, NewClaim,
-    Notification, Observation, Observer, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter,
-    ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled,
-    SandboxStore, Seen, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter,
-    WebhookRecord, WebhookState,
+    CallOutcome, Candidate, Claim, ClaimView, Cleared, DirectView, Directive, Forced, Health, KeptProposals, Lease,
+    NewClaim, Notification, Observation, Observer, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter,
+    ProposalKey, ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError,
+    Resealed, Ruled, SandboxRequest, SandboxStore, Seen, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt,
+    WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
 };
 use async_trait::async_trait;
 use handoff_proto::{
@@ -297,5 +297,35 @@ impl<R: Registry> SandboxStore for Observed<R> {
 
     async fn claim_forced(&self, claim: &NewClaim, directive: &Directive, replaces: Option<Seen>) -> Result<Forced> {
         self.measure("claim_forced", self.inner.claim_forced(claim, directive, replaces)).await
+    }
+
+    async fn sandbox_requests(
+        &self,
+        scope: Option<&str>,
+        after: Option<&TaskRef>,
+        limit: u32,
+    ) -> Result<Vec<SandboxRequest>> {
+        self.measure("sandbox_requests", self.inner.sandbox_requests(scope, after, limit)).await
+    }
+
+    async fn clear_request(&self, task: &TaskRef, seen: Option<Seen>) -> Result<Cleared> {
+        self.measure("clear_request", self.inner.clear_request(task, seen)).await
+    }
+
+    async fn sandbox_proposals(
+        &self,
+        scope: Option<&str>,
+        after: Option<&ProposalKey>,
+        limit: u32,
+    ) -> Result<Vec<Proposal>> {
+        self.measure("sandbox_proposals", self.inner.sandbox_proposals(scope, after, limit)).await
+    }
+
+    async fn clear_proposal(&self, proposal: &ProposalKey, seen: Seen) -> Result<Cleared> {
+        self.measure("clear_proposal", self.inner.clear_proposal(proposal, seen)).await
+    }
+
+    async fn clear_directives(&self, scope: Option<&str>, dry_run: bool) -> Result<u64> {
+        self.measure("clear_directives", self.inner.clear_directives(scope, dry_run)).await
     }
 }

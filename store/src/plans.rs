@@ -8,7 +8,7 @@ mod proposals;
 use crate::{
     Candidate, RegistryOptions, Viewer, WebhookAttempt, WebhookFilter, WebhookState,
     postgres::Postgres,
-    sql::{Bind, Dialect, Row, Statement, list::List, requests, webhooks},
+    sql::{Bind, Dialect, Row, Statement, list::List, requests, reset, webhooks},
     sqlite::Sqlite,
     store::{Store, Transaction, bind},
 };
@@ -131,7 +131,7 @@ async fn sqlite() {
         let named = ListTasksRequest { filters: ids, ..Default::default() };
         let page = List::new(&viewer(&["big"]), &named).unwrap().page(dialect);
         assert!(sqlite_plan(&store, &page).await.contains("requests_task_id"));
-        for (statement, index) in maintenance().into_iter().chain([by_key()]) {
+        for (statement, index) in maintenance(dialect).into_iter().chain([by_key()]) {
             let plan = sqlite_plan(&store, &statement).await;
             assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{plan}");
         }
@@ -162,7 +162,7 @@ async fn postgres() {
                 assert!(!plan.contains("Rows Removed"), "{}: {plan}", walk.told);
             }
         }
-        for (statement, index) in maintenance().into_iter().chain([by_key()]) {
+        for (statement, index) in maintenance(dialect).into_iter().chain([by_key()]) {
             let plan = postgres_plan(&store, &statement).await;
             assert!(plan.contains(index) && !plan.contains("Seq Scan"), "{plan}");
         }
@@ -187,8 +187,9 @@ fn by_key() -> (Statement, &'static str) {
     (requests::lock_key(Dialect::Sqlite, &task, "key"), "requests_idempotency_key")
 }
 
-fn maintenance() -> [(Statement, &'static str); 5] {
+fn maintenance(dialect: Dialect) -> [(Statement, &'static str); 8] {
     let task = handoff_proto::v1::TaskRef { task_id: "task_big_1050000".into(), ..Default::default() };
+    let last = TaskRef { scope: "big".into(), ..task.clone() };
     let after = Candidate { task, updated_at: 50_000_000 };
     [
         (requests::unfinished(i64::MAX, Some("task_big_1000001"), 100), "requests_unfinished"),
@@ -196,6 +197,9 @@ fn maintenance() -> [(Statement, &'static str); 5] {
         (requests::purgeable(i64::MAX, i64::MAX, Some(&after), 100), "requests_purgeable"),
         (requests::tombstones(i64::MAX, i64::MAX, None, 100), "requests_tombstones"),
         (requests::tombstones(i64::MAX, i64::MAX, Some(&after), 100), "requests_tombstones"),
+        (reset::requests(dialect, None, None, 100), "requests_sandbox"),
+        (reset::requests(dialect, None, Some(&last), 100), "requests_sandbox"),
+        (reset::requests(dialect, Some("big"), Some(&last), 100), "requests_sandbox"),
     ]
 }
 

@@ -252,7 +252,7 @@ impl<S: Store> Engine<S> {
         Ok(kept)
     }
 
-    async fn release_all(
+    pub(super) async fn release_all(
         &self,
         transaction: &mut S::Transaction,
         task_id: &str,

@@ -3,6 +3,7 @@
 mod ledger;
 mod looking;
 mod proposals;
+mod reset;
 mod sandbox;
 mod webhooks;
 

@@ -2,7 +2,8 @@
 
 use super::{CLAIM_ATTEMPTS, Engine, Result};
 use crate::{
-    Arm, Directive, Forced, NewClaim, RegistryError, SandboxStore, Seen, Transition, check, observe,
+    Arm, Cleared, Directive, Forced, NewClaim, Proposal, ProposalKey, RegistryError, SandboxRequest, SandboxStore,
+    Seen, Transition, check, observe,
     rules::{self, Request},
     sql::{self, directives, requests},
     store::{Store, Transaction},
@@ -70,7 +71,7 @@ impl<S: Store> Engine<S> {
     }
 
     /// Nothing is left of a task.
-    async fn delete(&self, transaction: &mut S::Transaction, task_id: &str) -> Result<()> {
+    pub(super) async fn delete(&self, transaction: &mut S::Transaction, task_id: &str) -> Result<()> {
         for statement in sql::webhooks::delete(task_id) {
             transaction.execute(statement).await?;
         }
@@ -121,5 +122,35 @@ impl<S: Store> SandboxStore for Engine<S> {
             }
         }
         Err(RegistryError::Unavailable("the task id changes hands too fast".to_owned()))
+    }
+
+    async fn sandbox_requests(
+        &self,
+        scope: Option<&str>,
+        after: Option<&TaskRef>,
+        limit: u32,
+    ) -> Result<Vec<SandboxRequest>> {
+        self.requests_to_clear(scope, after, limit).await
+    }
+
+    async fn clear_request(&self, task: &TaskRef, seen: Option<Seen>) -> Result<Cleared> {
+        self.clear_one(task, seen).await
+    }
+
+    async fn sandbox_proposals(
+        &self,
+        scope: Option<&str>,
+        after: Option<&ProposalKey>,
+        limit: u32,
+    ) -> Result<Vec<Proposal>> {
+        self.proposals_to_clear(scope, after, limit).await
+    }
+
+    async fn clear_proposal(&self, proposal: &ProposalKey, seen: Seen) -> Result<Cleared> {
+        self.clear_offered(proposal, seen).await
+    }
+
+    async fn clear_directives(&self, scope: Option<&str>, dry_run: bool) -> Result<u64> {
+        self.clear_waiting(scope, dry_run).await
     }
 }

@@ -9,6 +9,7 @@ mod keys;
 pub(crate) mod list;
 pub(crate) mod proposals;
 pub(crate) mod requests;
+pub(crate) mod reset;
 mod row;
 pub(crate) mod webhooks;
 

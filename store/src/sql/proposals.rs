@@ -7,12 +7,12 @@ use crate::{
 };
 use handoff_proto::{v1::TaskRef, wire::ProposalKind};
 
-const COLUMNS: &str = "scope, principal, proposal_id, kind, state, terms_digest, expires_at, io_id, parent_proposal_id, \
+pub(super) const COLUMNS: &str = "scope, principal, proposal_id, kind, state, terms_digest, expires_at, io_id, parent_proposal_id, \
      base_media_buy_id, base_media_buy_revision, held_by, buyer_scope, media_buy_id, media_buy_revision, accepted_at, \
      created_at, updated_at, version";
 /// The column that holds what the seller offered.
 pub(crate) const BODY: &str = "body_json";
-const KEY: &str = "scope, principal, proposal_id";
+pub(super) const KEY: &str = "scope, principal, proposal_id";
 
 /// The columns of the history that may be sealed.
 pub(crate) const HISTORY_SEALED: [&str; 2] = ["actor", "reason"];
@@ -326,16 +326,16 @@ pub(crate) fn stranded(reserved_before: i64, limit: u32) -> Statement {
     statement
 }
 
-fn select(columns: &str) -> Statement {
+pub(super) fn select(columns: &str) -> Statement {
     Statement::new(format!("SELECT {columns} FROM proposals WHERE "))
 }
 
-fn push_key(statement: &mut Statement, key: &ProposalKey) {
+pub(super) fn push_key(statement: &mut Statement, key: &ProposalKey) {
     statement.push("scope = ").bind(&key.scope).push(" AND principal = ").bind(&key.principal);
     statement.push(" AND proposal_id = ").bind(&key.proposal_id);
 }
 
-fn push_after(statement: &mut Statement, after: Option<&ProposalKey>) {
+pub(super) fn push_after(statement: &mut Statement, after: Option<&ProposalKey>) {
     if let Some(after) = after {
         statement.push(&format!(" AND ({KEY}) > ("));
         statement.bind_all([&after.scope, &after.principal, &after.proposal_id]).push(")");

@@ -2,7 +2,7 @@
 
 use super::requests::WEBHOOK;
 use crate::{
-    Answer, Candidate, Lease, OpenTasks, RegistryError,
+    Answer, Candidate, Lease, OpenTasks, RegistryError, SandboxRequest, Seen,
     rules::{ClaimState, Request},
 };
 use handoff_proto::{
@@ -135,6 +135,12 @@ impl Row {
 
     pub(crate) fn candidate(&self) -> Candidate {
         Candidate { task: self.task_ref(), updated_at: self.updated_at }
+    }
+
+    /// What is known of a sandbox's request without its bodies.
+    pub(crate) fn sandbox_request(&self) -> SandboxRequest {
+        let seen = Seen { created_at: self.created_at, version: self.version };
+        SandboxRequest { task: self.task_ref(), seen, has_webhook: self.has_webhook }
     }
 
     /// What a poll sees.
