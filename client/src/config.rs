@@ -357,6 +357,11 @@ pub enum ConfigError {
         "HANDOFF_ENV=production refuses to let compliance tests control accounts: unset HANDOFF_COMPLIANCE_TESTING"
     )]
     ComplianceInProduction,
+    /// Whoever clears a sandbox has to say that it is there to be tested in.
+    #[error(
+        "sandbox accounts are cleared only where compliance tests control them: set HANDOFF_COMPLIANCE_TESTING=true, which HANDOFF_ENV=production refuses"
+    )]
+    NoComplianceTesting,
     /// A buyer could make this seller call its own network.
     #[error("HANDOFF_ENV=production refuses webhooks to private networks: unset HANDOFF_WEBHOOK_ALLOW")]
     PrivateWebhooksInProduction,

@@ -6,7 +6,7 @@
 //! - [`housekeeping`]: ending, purging and forgetting requests, and the schedule that does it.
 //! - [`Config`]: from flags, the environment or code.
 //! - [`jwt`]: whose access tokens are taken, and where their issuer's keys are.
-//! - [`sandbox`]: what the compliance controller may do.
+//! - [`sandbox`]: what the compliance controller may do, and clearing it.
 //! - [`settings`]: all settings, as `config` shows them.
 //! - [`cli`]: the command `handoff`.
 //!

@@ -5,7 +5,7 @@ use crate::{
     housekeeping::{RunSeen, seen},
     queue,
 };
-use handoff_proto::{v1::TaskRef, workflows::VerbWorkflow};
+use handoff_proto::workflows::VerbWorkflow;
 use temporalio_client::{
     Client, WorkflowDescribeOptions, WorkflowExecutionInfo, WorkflowHandle, WorkflowTerminateOptions,
     errors::WorkflowInteractionError,
@@ -15,10 +15,10 @@ use temporalio_client::{
 pub(crate) struct OpenRun(WorkflowHandle<Client, VerbWorkflow>);
 
 impl Handoff {
-    /// The run that a task has open.
-    pub(crate) async fn open_run(&self, task: &TaskRef) -> Result<Option<OpenRun>, Error> {
+    /// The run of a workflow id that is open. Neither looking nor closing depends on its type.
+    pub(crate) async fn open_run(&self, workflow_id: String) -> Result<Option<OpenRun>, Error> {
         let temporal = self.temporal()?;
-        let latest = temporal.get_workflow_handle::<VerbWorkflow>(task.workflow_id());
+        let latest = temporal.get_workflow_handle::<VerbWorkflow>(&workflow_id);
         let options = WorkflowDescribeOptions::builder().rpc_options(queue::brief_options()).build();
         let description = match latest.describe(options).await {
             Ok(description) => description,
@@ -30,7 +30,7 @@ impl Handoff {
         }
         let run = WorkflowExecutionInfo::builder()
             .namespace(temporal.options().namespace.clone())
-            .workflow_id(task.workflow_id())
+            .workflow_id(workflow_id)
             .run_id(description.run_id())
             .build();
         Ok(Some(OpenRun(WorkflowHandle::new(temporal.clone(), run))))

@@ -11,11 +11,11 @@ use handoff_proto::{
     wire::{Bought, ListTasksRequest, OfferedProposal, TaskStatus},
 };
 use handoff_store::{
-    Backend, Candidate, CipherError, Claim, ClaimView, DirectView, Directive, Forced, Health, KeptProposals, Lease,
-    NewClaim, Notification, Observation, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter,
-    ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled,
-    SandboxStore, Seen, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter,
-    WebhookRecord, WebhookState,
+    Backend, Candidate, CipherError, Claim, ClaimView, Cleared, DirectView, Directive, Forced, Health, KeptProposals,
+    Lease, NewClaim, Notification, Observation, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter,
+    ProposalKey, ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError,
+    Resealed, Ruled, SandboxRequest, SandboxStore, Seen, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt,
+    WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
 };
 use prost::Message;
 use serde::Serialize;
@@ -69,6 +69,12 @@ pub(crate) struct FakeRegistry {
     pub(crate) expired: Mutex<VecDeque<Result<Ruled>>>,
     /// The claims under the directive, and what each was to replace.
     pub(crate) forcing: Mutex<Vec<(NewClaim, Option<Seen>)>>,
+    pub(crate) sandboxed: Mutex<Vec<SandboxRequest>>,
+    pub(crate) offered_in_sandbox: Mutex<Vec<Proposal>>,
+    /// What comes of it that a request or proposal is to be cleared.
+    pub(crate) cleared: Mutex<VecDeque<Result<Cleared>>>,
+    /// How each of them was to be.
+    pub(crate) clearing: Mutex<Vec<Option<Seen>>>,
 }
 
 impl FakeRegistry {
@@ -351,6 +357,33 @@ impl SandboxStore for FakeRegistry {
     async fn claim_forced(&self, claim: &NewClaim, _: &Directive, replaces: Option<Seen>) -> Result<Forced> {
         self.forcing.lock().unwrap().push((claim.clone(), replaces));
         self.forced.lock().unwrap().pop_front().unwrap_or(Ok(Forced::Passed))
+    }
+
+    async fn sandbox_requests(&self, _: Option<&str>, after: Option<&TaskRef>, _: u32) -> Result<Vec<SandboxRequest>> {
+        Ok(if after.is_none() { self.sandboxed.lock().unwrap().clone() } else { vec![] })
+    }
+
+    async fn clear_request(&self, _: &TaskRef, seen: Option<Seen>) -> Result<Cleared> {
+        self.clearing.lock().unwrap().push(seen);
+        self.cleared.lock().unwrap().pop_front().unwrap_or(Ok(Cleared::Missing))
+    }
+
+    async fn sandbox_proposals(&self, _: Option<&str>, after: Option<&ProposalKey>, _: u32) -> Result<Vec<Proposal>> {
+        Ok(if after.is_none() { self.offered_in_sandbox.lock().unwrap().clone() } else { vec![] })
+    }
+
+    async fn clear_proposal(&self, proposal: &ProposalKey, seen: Seen) -> Result<Cleared> {
+        let task = TaskRef { task_id: proposal.proposal_id.clone(), ..TaskRef::default() };
+        self.clear_request(&task, Some(seen)).await
+    }
+
+    async fn clear_directives(&self, _: Option<&str>, dry_run: bool) -> Result<u64> {
+        let mut directive = self.directive.lock().unwrap();
+        let waiting = u64::from(directive.is_some());
+        if !dry_run {
+            *directive = None;
+        }
+        Ok(waiting)
     }
 }
 

@@ -84,7 +84,7 @@ impl Handoff {
             }
             // In this order: a run that was open before the task was seen is that task's, and never that of one which another
             // call has put in its place.
-            let run = self.open_run(&claim.task).await?;
+            let run = self.open_run(claim.task.workflow_id()).await?;
             forced = force(None).await?;
             let Forced::Held { seen } = forced else { break };
             if let Some(run) = run {

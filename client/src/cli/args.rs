@@ -1,6 +1,9 @@
 //! The command line.
 
-use super::{api_key::ApiKeyCommand, buyer::BuyerCommand, proposal::ProposalCommand, webhook::WebhookCommand};
+use super::{
+    api_key::ApiKeyCommand, buyer::BuyerCommand, proposal::ProposalCommand, sandbox::SandboxCommand,
+    webhook::WebhookCommand,
+};
 use crate::{ConfigArgs, Viewer, config, duration};
 use chrono::{DateTime, Utc};
 use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -76,6 +79,9 @@ pub(super) enum Command {
     /// Proposals: what was offered, reserved, bought
     #[command(subcommand)]
     Proposal(ProposalCommand),
+    /// Sandbox accounts, in which the protocol's tests run
+    #[command(subcommand)]
+    Sandbox(SandboxCommand),
     /// Check everything that Handoff needs, and say how to mend what is wrong
     Doctor,
     /// Print every setting: what it is now and from where, its default, what it means

@@ -18,6 +18,7 @@ mod purge;
 mod reconcile;
 mod registry;
 mod review;
+mod sandbox;
 mod show;
 mod task;
 mod verb;
@@ -125,6 +126,7 @@ async fn dispatch(command: Command, config: Config, line: &CommandLine, output: 
         }
         Command::Webhook(command) => webhook::run(command, config, output).await,
         Command::Proposal(command) => proposal::run(command, &config, output).await,
+        Command::Sandbox(command) => sandbox::run(command, config, output).await,
         Command::Doctor => Ok(doctor::run(&config, output).await),
         Command::Purge(args) => purge::run(args, config, output).await,
         Command::Config(args) => Ok(config::run(&args, line, output)),

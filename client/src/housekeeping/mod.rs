@@ -31,7 +31,7 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNames
 
 /// The requests of one page; beyond a thousand the registry gives no more.
 pub const PAGE: u32 = 100;
-const DESCRIBED_AT_ONCE: usize = 8;
+pub(crate) const DESCRIBED_AT_ONCE: usize = 8;
 
 /// What housekeeping needs: the registry, and Temporal to look at runs and to start redeliveries.
 #[derive(Clone)]
@@ -97,7 +97,7 @@ impl Housekeeper {
     }
 
     /// "Not found" must mean the run and not the namespace: else every open task would be ended.
-    async fn check_namespace(&self) -> Result<(), Error> {
+    pub(crate) async fn check_namespace(&self) -> Result<(), Error> {
         let request =
             DescribeNamespaceRequest { namespace: self.temporal.options().namespace.clone(), ..Default::default() };
         WorkflowService::describe_namespace(&mut self.temporal.clone(), queue::brief(request))

@@ -1,5 +1,10 @@
 //! What the protocol's compliance controller asks of the engine, for a sandbox account: how the next request of a verb is
-//! answered, and how a waiting task ends (docs/decisions/023).
+//! answered, and how a waiting task ends (docs/decisions/023). And what an operator does to all of it: clearing.
+
+mod reset;
+
+pub(crate) use reset::may_reset;
+pub use reset::{ClearAction, ClearedProposal, ClearedRequest, SandboxReset};
 
 use crate::{CallError, Caller, Error, Handoff, Resolved, Viewer, error::unavailable};
 use chrono::{DateTime, SecondsFormat};

@@ -6,10 +6,11 @@ use handoff_proto::{
     wire::{Bought, ListTasksRequest, OfferedProposal},
 };
 use handoff_store::{
-    Candidate, Claim, ClaimView, DirectView, Directive, Forced, Health, KeptProposals, Lease, NewClaim, Notification,
-    Observation, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalRecord, ProposalRef,
-    ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled, SandboxStore, Seen, SweepBounds,
-    Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
+    Candidate, Claim, ClaimView, Cleared, DirectView, Directive, Forced, Health, KeptProposals, Lease, NewClaim,
+    Notification, Observation, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalKey,
+    ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled,
+    SandboxRequest, SandboxStore, Seen, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery,
+    WebhookFilter, WebhookRecord, WebhookState,
 };
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -330,5 +331,36 @@ impl SandboxStore for FaultyRegistry {
     async fn claim_forced(&self, claim: &NewClaim, directive: &Directive, replaces: Option<Seen>) -> Result<Forced> {
         let transaction = if replaces.is_some() { "replace_forced" } else { "claim_forced" };
         self.around(transaction, self.inner.claim_forced(claim, directive, replaces)).await
+    }
+
+    async fn sandbox_requests(
+        &self,
+        scope: Option<&str>,
+        after: Option<&TaskRef>,
+        limit: u32,
+    ) -> Result<Vec<SandboxRequest>> {
+        self.inner.sandbox_requests(scope, after, limit).await
+    }
+
+    async fn clear_request(&self, task: &TaskRef, seen: Option<Seen>) -> Result<Cleared> {
+        let transaction = if seen.is_some() { "clear_request" } else { "look_to_clear" };
+        self.around(transaction, self.inner.clear_request(task, seen)).await
+    }
+
+    async fn sandbox_proposals(
+        &self,
+        scope: Option<&str>,
+        after: Option<&ProposalKey>,
+        limit: u32,
+    ) -> Result<Vec<Proposal>> {
+        self.inner.sandbox_proposals(scope, after, limit).await
+    }
+
+    async fn clear_proposal(&self, proposal: &ProposalKey, seen: Seen) -> Result<Cleared> {
+        self.around("clear_proposal", self.inner.clear_proposal(proposal, seen)).await
+    }
+
+    async fn clear_directives(&self, scope: Option<&str>, dry_run: bool) -> Result<u64> {
+        self.around("clear_directives", self.inner.clear_directives(scope, dry_run)).await
     }
 }
