@@ -215,6 +215,13 @@ impl World {
         Process::start(command.env("HANDOFF_COMPLIANCE_TESTING", "true"))
     }
 
+    /// What clears the sandbox, as a process that dies, once, at this point.
+    pub fn faulty_reset_process(&self, fault: &Fault) -> Result<Process> {
+        let mut command = self.lab_seller();
+        command.env("LAB_RESET", "").env("LAB_FAULT", fault.to_string());
+        Process::start(command.env("HANDOFF_COMPLIANCE_TESTING", "true"))
+    }
+
     /// A lab seller's worker as a process with more settings, whose log goes to a file.
     pub fn logging_worker_process(&self, environment: &[(&str, &str)], log: &std::path::Path) -> Result<Process> {
         let log = std::fs::File::create(log)?;

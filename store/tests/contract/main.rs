@@ -23,6 +23,7 @@ mod plain_ledger;
 mod proposals;
 mod purchases;
 mod releases;
+mod reset;
 mod sandbox;
 mod sealing;
 mod support;
@@ -252,6 +253,20 @@ contract! {
         concurrent_claims_use_a_directive_up_once,
         directives_are_sealed_and_resealed,
         what_no_database_can_store_of_a_directive_is_refused,
+    }
+    reset {
+        nothing_is_left_of_a_cleared_request,
+        late_steps_of_a_cleared_task_change_nothing,
+        live_rows_and_other_accounts_stay,
+        what_changed_since_it_was_seen_stays,
+        pages_go_through_hundreds_while_they_are_cleared,
+        two_who_clear_at_once_delete_once,
+        what_can_not_be_opened_any_more_is_cleared,
+        proposals_of_sandboxes_go_with_their_history,
+        a_task_is_cleared_before_the_proposal_that_it_is_buying,
+        what_a_live_task_buys_is_no_sandboxs,
+        directives_are_cleared,
+        what_no_database_can_store_is_not_there_to_be_cleared,
     }
     ledger_model {
         random_operations_follow_a_plain_ledger,

@@ -1,5 +1,5 @@
 //! The lab seller as a process of its own, for tests that kill it: a worker, or, with a command such as `gateway`, what any
-//! seller's binary is; or, with `LAB_CALL`, one call of a buyer's in the sandbox. Configured by `HANDOFF_*` and `TEMPORAL_*`;
+//! seller's binary is; or, with `LAB_CALL`, one call of a buyer's in the sandbox; or, with `LAB_RESET`, its clearing. Configured by `HANDOFF_*` and `TEMPORAL_*`;
 //! `LAB_DIR` is where it writes down its calls, `LAB_FAULT` (`before:settle`, `after:accept`, …) where it dies, `LAB_CACHE` how many
 //! runs it keeps in memory.
 
@@ -46,6 +46,10 @@ async fn work() -> anyhow::Result<()> {
         let caller = Caller::new(SCOPE, PRINCIPAL).sandbox(true);
         let answer = Handoff::from_parts(client, registry, config).call(&caller, verb, request.as_bytes()).await?;
         println!("{}", answer.body);
+        return Ok(());
+    }
+    if std::env::var_os("LAB_RESET").is_some() {
+        Handoff::from_parts(client, registry, config).reset_sandbox(None, false).await?;
         return Ok(());
     }
     let mut settings = WorkerSettings {

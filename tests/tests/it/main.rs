@@ -28,6 +28,7 @@ mod readme;
 mod reviews;
 mod sandbox;
 mod sandbox_kills;
+mod sandbox_reset;
 mod shutdown;
 mod signals;
 mod sync_deadline;

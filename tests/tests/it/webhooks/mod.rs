@@ -11,8 +11,8 @@ mod releases;
 mod rude;
 mod story;
 
-pub(crate) use endpoint::Endpoint;
-use endpoint::{Buyer, Say};
+use endpoint::Buyer;
+pub(crate) use endpoint::{Endpoint, Say};
 use handoff_client::{
     CallError, Config, SigningSource,
     codec::{Key, KeySource},
