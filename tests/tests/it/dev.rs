@@ -179,6 +179,7 @@ async fn with_tls_clients_that_trust_its_authority_reach_it() {
     let capabilities = &answer["result"]["structuredContent"];
     assert_eq!(capabilities["webhook_signing"]["supported"], true, "{answer}");
     assert_eq!(capabilities["identity"]["brand_json_url"], format!("{base}/.well-known/brand.json"));
+    assert_eq!(capabilities["identity"]["key_origins"], json!({"webhook_signing": base}));
     drop(client);
     dev.interrupt().await;
 }
