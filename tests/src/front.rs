@@ -139,6 +139,14 @@ impl<'a> Acme<'a> {
     }
 }
 
+/// Panics if a process logged what it did not expect.
+pub fn assert_calm(log: &str) {
+    // The library takes a client that hung up for an error of its own.
+    let ours = log.lines().filter(|line| !line.contains("\"target\":\"rmcp::"));
+    let bad: Vec<&str> = ours.filter(|line| line.contains("panicked") || line.contains("ERROR")).collect();
+    assert!(bad.is_empty(), "{bad:#?}");
+}
+
 fn keep(log: &Mutex<String>, line: &str) {
     let mut log = log.lock().expect("a log");
     log.push_str(line);
@@ -170,7 +178,7 @@ impl Front {
 
     /// From now on what buyers ask at the MCP endpoint, and what they are answered, is written down.
     pub async fn recorded(&mut self) -> Result<Recorder> {
-        let recorder = Recorder::before(&self.base).await?;
+        let recorder = Recorder::before([&self.base]).await?;
         self.entry = recorder.base().to_owned();
         Ok(recorder)
     }
@@ -234,11 +242,7 @@ impl Front {
     pub async fn assert_unharmed(&mut self) {
         assert_eq!(self.child.try_wait().expect("a process"), None, "the front door is gone");
         assert_eq!(self.get("/healthz").send().await.expect("an answer").status(), 200);
-        let log = self.log.lock().expect("a log").clone();
-        // The library takes a client that hung up for an error of its own.
-        let ours = log.lines().filter(|line| !line.contains("\"target\":\"rmcp::"));
-        let bad: Vec<&str> = ours.filter(|line| line.contains("panicked") || line.contains("ERROR")).collect();
-        assert!(bad.is_empty(), "{bad:#?}");
+        assert_calm(&self.log.lock().expect("a log"));
     }
 
     /// Calls a tool as the usual agent; an error if the process goes away meanwhile.

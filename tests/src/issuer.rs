@@ -80,8 +80,11 @@ impl Issuer {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let base = format!("https://localhost:{}", listener.local_addr()?.port());
         let shared = Arc::new(Shared { base, ..Shared::default() });
+        let at = |path: &str| format!("{REALM}/.well-known/{path}");
         let router = Router::new()
-            .route(&format!("{REALM}/.well-known/openid-configuration"), get(metadata))
+            .route(&at("openid-configuration"), get(metadata))
+            // Not where RFC 8414 has it, but where the storyboards look.
+            .route(&at("oauth-authorization-server"), get(metadata))
             .route("/keys", get(published))
             .with_state(shared.clone());
         let serving = axum::serve(OverTls { listener, tls }, router);
@@ -136,7 +139,12 @@ async fn metadata(State(shared): State<Arc<Shared>>) -> Response {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
     let Shared { base, .. } = &*shared;
-    Json(json!({"issuer": format!("{base}{REALM}"), "jwks_uri": format!("{base}/keys")})).into_response()
+    Json(json!({
+        "issuer": format!("{base}{REALM}"),
+        "jwks_uri": format!("{base}/keys"),
+        "token_endpoint": format!("{base}/token"),
+    }))
+    .into_response()
 }
 
 async fn published(State(shared): State<Arc<Shared>>) -> Response {

@@ -1,4 +1,4 @@
-//! A proxy before a front door that writes down what buyers ask and are answered, whoever they are, and what the protocol's own
+//! A proxy before front doors that writes down what buyers ask and are answered, whoever they are, and what the protocol's own
 //! package for Python says to it.
 
 use anyhow::{Context, Result};
@@ -14,7 +14,10 @@ use std::{
     fmt::Write as _,
     path::Path,
     process::Stdio,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 use tokio::{net::TcpListener, process::Command, task::AbortHandle};
 
@@ -26,6 +29,7 @@ const OF_A_CONNECTION: [&str; 4] = ["connection", "keep-alive", "te", "transfer-
 /// A recording proxy; gone with this value.
 pub struct Recorder {
     base: String,
+    doors: Arc<Doors>,
     calls: Calls,
     serving: AbortHandle,
 }
@@ -49,14 +53,34 @@ type Calls = Arc<Mutex<Vec<Value>>>;
 
 #[derive(Clone)]
 struct Proxy {
-    door: String,
+    doors: Arc<Doors>,
     http: reqwest::Client,
     calls: Calls,
 }
 
+/// The doors in turn, as a load balancer has them.
+struct Doors {
+    all: Vec<Door>,
+    turn: AtomicUsize,
+}
+
+struct Door {
+    address: String,
+    answered: AtomicUsize,
+}
+
+impl Doors {
+    fn next(&self) -> &Door {
+        &self.all[self.turn.fetch_add(1, Ordering::Relaxed) % self.all.len()]
+    }
+}
+
 impl Recorder {
-    /// Before the front door at this address, which has no path.
-    pub async fn before(door: &str) -> Result<Self> {
+    /// Before the front doors at these addresses, which have no path: each gets the next request, whoever sends it.
+    pub async fn before<D: Into<String>>(doors: impl IntoIterator<Item = D>) -> Result<Self> {
+        let doors = doors.into_iter().map(|address| Door { address: address.into(), answered: AtomicUsize::new(0) });
+        let doors = Arc::new(Doors { all: doors.collect(), turn: AtomicUsize::new(0) });
+        anyhow::ensure!(!doors.all.is_empty(), "before which door?");
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let base = format!("http://{}", listener.local_addr()?);
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -67,15 +91,20 @@ impl Recorder {
             .pool_max_idle_per_host(0)
             .build()?;
         let calls = Calls::default();
-        let proxy = Proxy { door: door.to_owned(), http, calls: calls.clone() };
+        let proxy = Proxy { doors: doors.clone(), http, calls: calls.clone() };
         let router = Router::new().fallback(forward).with_state(proxy);
         let serving = tokio::spawn(async move { drop(axum::serve(listener, router).await) });
-        Ok(Self { base, calls, serving: serving.abort_handle() })
+        Ok(Self { base, doors, calls, serving: serving.abort_handle() })
     }
 
     /// Where it is, without path.
     pub fn base(&self) -> &str {
         &self.base
+    }
+
+    /// How many requests each door has answered.
+    pub fn shares(&self) -> Vec<usize> {
+        self.doors.all.iter().map(|door| door.answered.load(Ordering::Relaxed)).collect()
     }
 
     /// The calls of tools that were answered: `tool`, `request`, `answer`, `is_error`.
@@ -136,9 +165,14 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
     for own in ["host", "content-length"].into_iter().chain(OF_A_CONNECTION) {
         headers.remove(own);
     }
-    let sent = proxy.http.request(parts.method, format!("{}{path}", proxy.door)).headers(headers).body(asked.clone());
+    let door = proxy.doors.next();
+    let url = format!("{}{path}", door.address);
+    let sent = proxy.http.request(parts.method, url).headers(headers).body(asked.clone());
     match sent.send().await {
-        Ok(answer) => pass_on(answer, Recording { asked, told: Vec::new(), calls: proxy.calls }),
+        Ok(answer) => {
+            door.answered.fetch_add(1, Ordering::Relaxed);
+            pass_on(answer, Recording { asked, told: Vec::new(), calls: proxy.calls })
+        }
         Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
     }
 }

@@ -27,7 +27,15 @@ const HORIZONS: std::ops::RangeInclusive<u64> = 86_400..=604_800;
 pub(crate) struct WellKnown {
     jwks: Option<Value>,
     brand: Option<Value>,
-    declared: Option<(Value, String)>,
+    declared: Option<Declared>,
+}
+
+/// What a verifier is told: how webhooks are signed, and where it begins to look for the keys.
+#[derive(Debug)]
+struct Declared {
+    signing: Value,
+    brand_url: String,
+    keys_origin: String,
 }
 
 impl WellKnown {
@@ -40,17 +48,25 @@ impl WellKnown {
         let brand = public_url.as_ref().zip(at("mcp")).and_then(|(url, agent)| brand_document(url, &agent));
         // A verifier that can't find the keys must not be told of signatures.
         let findable = at(".well-known/brand.json").filter(|url| url.starts_with("https://") && brand.is_some());
-        let declared = findable.map(|url| (signing(&keys, config), url));
+        let declared = findable.zip(public_url.as_ref()).map(|(brand_url, url)| Declared {
+            signing: signing(&keys, config),
+            brand_url,
+            keys_origin: url.origin().ascii_serialization(),
+        });
         Self { jwks: Some(jwks_document(keys.published())), brand, declared }
     }
 
     /// Says in the capabilities how webhooks are signed, and where the keys are.
     pub(crate) fn declare(&self, capabilities: &mut Value) {
-        let (Some((signing, url)), Some(body)) = (&self.declared, capabilities.as_object_mut()) else { return };
-        body.insert("webhook_signing".into(), signing.clone());
+        let (Some(declared), Some(body)) = (&self.declared, capabilities.as_object_mut()) else { return };
+        body.insert("webhook_signing".into(), declared.signing.clone());
         let identity = body.entry("identity").or_insert_with(|| Value::Object(Map::new()));
-        if let Some(identity) = identity.as_object_mut() {
-            identity.entry("brand_json_url").or_insert_with(|| url.clone().into());
+        let Some(identity) = identity.as_object_mut() else { return };
+        identity.entry("brand_json_url").or_insert_with(|| declared.brand_url.clone().into());
+        // Verifiers refuse keys whose origin was not said, wherever the brand document points.
+        let origins = identity.entry("key_origins").or_insert_with(|| Value::Object(Map::new()));
+        if let Some(origins) = origins.as_object_mut() {
+            origins.entry("webhook_signing").or_insert_with(|| declared.keys_origin.clone().into());
         }
     }
 }
@@ -111,7 +127,8 @@ mod tests {
     #[test]
     fn signing_is_declared_where_its_keys_can_be_found_alone() {
         let declared = |config: &Config| {
-            let mut capabilities = json!({"identity": {"key_origins": {}}});
+            let mut capabilities =
+                json!({"identity": {"key_origins": {"governance_signing": "https://other.example"}}});
             let known = WellKnown::new(config);
             known.declare(&mut capabilities);
             (known, capabilities)
@@ -123,7 +140,14 @@ mod tests {
         assert_eq!((&signing["profile"], &signing["algorithms"]), (&json!(TAG), &json!(["ecdsa-p256-sha256"])));
         assert_eq!(signing["delivery_retry_horizon_seconds"], 259_200);
         assert_eq!(capabilities["identity"]["brand_json_url"], "https://seller.example/.well-known/brand.json");
-        assert!(capabilities["identity"].get("key_origins").is_some());
+        let origins =
+            json!({"governance_signing": "https://other.example", "webhook_signing": "https://seller.example"});
+        assert_eq!(capabilities["identity"]["key_origins"], origins);
+        // The origin alone, as the document that is there names it.
+        let (known, capabilities) = declared(&config(Some("https://seller.example:8443/ads")));
+        let origin = "https://seller.example:8443";
+        assert_eq!(capabilities["identity"]["key_origins"]["webhook_signing"], origin);
+        assert_eq!(known.brand.unwrap()["agents"][0]["jwks_uri"], format!("{origin}/ads/.well-known/jwks.json"));
         for (config, published) in
             [(config(None), true), (config(Some("http://seller.example")), true), (Config::default(), false)]
         {

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 /// A running `acme-seller dev`, and what it printed about itself.
-struct Dev {
+pub(crate) struct Dev {
     process: Child,
     temporal: String,
     registry: String,
@@ -28,47 +28,58 @@ async fn start(directory: &Path) -> Dev {
 }
 
 async fn start_with(directory: &Path, flags: &[&str]) -> Dev {
-    let mut process = Command::new(binary("acme-seller"))
-        .args(["dev", "--data-dir"])
-        .arg(directory)
-        .args(flags)
-        .env("ACME_DATA_DIR", directory.join("acme"))
-        .env("HANDOFF_LOG", "off")
-        .env_remove("HANDOFF_REGISTRY_URL")
-        .env_remove("HANDOFF_ENCRYPTION_KEYS")
-        .env_remove("HANDOFF_ENCRYPTION_KEYS_FILE")
-        .env_remove("HANDOFF_DEV_API_KEY")
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("acme-seller is started");
-    let mut lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
-    let (mut metrics, mut exports) = (None, HashMap::new());
-    while let Some(line) = lines.next_line().await.expect("its output") {
-        let line = line.trim();
-        if let Some((name, value)) = line.strip_prefix("export ").and_then(|export| export.split_once('=')) {
-            exports.insert(name.to_owned(), value.to_owned());
-        }
-        if let Some(url) = line.strip_prefix("Metrics") {
-            metrics = Some(url.trim().to_owned());
-        }
-        if line.ends_with("acme-seller doctor") {
-            break;
-        }
-    }
-    let exported = |name: &str| exports.get(name).cloned().unwrap_or_else(|| panic!("no {name}: {exports:?}"));
-    Dev {
-        process,
-        temporal: exported("TEMPORAL_ADDRESS"),
-        registry: exported("HANDOFF_REGISTRY_URL"),
-        keys: exported("HANDOFF_ENCRYPTION_KEYS_FILE"),
-        api_key: exported("HANDOFF_BUYER_API_KEY"),
-        metrics: metrics.expect("its metrics"),
-        exports,
-    }
+    Dev::configured(directory, flags, |_| ()).await
 }
 
 impl Dev {
+    /// With settings of its own, once it is up.
+    pub(crate) async fn configured(directory: &Path, flags: &[&str], configure: impl FnOnce(&mut Command)) -> Self {
+        let mut command = Command::new(binary("acme-seller"));
+        command
+            .args(["dev", "--data-dir"])
+            .arg(directory)
+            .args(flags)
+            .env("ACME_DATA_DIR", directory.join("acme"))
+            .env("HANDOFF_LOG", "off")
+            .env_remove("HANDOFF_REGISTRY_URL")
+            .env_remove("HANDOFF_ENCRYPTION_KEYS")
+            .env_remove("HANDOFF_ENCRYPTION_KEYS_FILE")
+            .env_remove("HANDOFF_DEV_API_KEY")
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
+        configure(&mut command);
+        let mut process = command.spawn().expect("acme-seller is started");
+        let mut lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+        let (mut metrics, mut exports) = (None, HashMap::new());
+        while let Some(line) = lines.next_line().await.expect("its output") {
+            let line = line.trim();
+            if let Some((name, value)) = line.strip_prefix("export ").and_then(|export| export.split_once('=')) {
+                exports.insert(name.to_owned(), value.to_owned());
+            }
+            if let Some(url) = line.strip_prefix("Metrics") {
+                metrics = Some(url.trim().to_owned());
+            }
+            if line.ends_with("acme-seller doctor") {
+                break;
+            }
+        }
+        let exported = |name: &str| exports.get(name).cloned().unwrap_or_else(|| panic!("no {name}: {exports:?}"));
+        Self {
+            process,
+            temporal: exported("TEMPORAL_ADDRESS"),
+            registry: exported("HANDOFF_REGISTRY_URL"),
+            keys: exported("HANDOFF_ENCRYPTION_KEYS_FILE"),
+            api_key: exported("HANDOFF_BUYER_API_KEY"),
+            metrics: metrics.expect("its metrics"),
+            exports,
+        }
+    }
+
+    /// What it said to export under this name.
+    pub(crate) fn exported(&self, name: &str) -> String {
+        self.exports.get(name).cloned().unwrap_or_else(|| panic!("no {name}: {:?}", self.exports))
+    }
+
     async fn handoff(&self, arguments: &[&str]) -> std::process::Output {
         Command::new(binary("handoff"))
             .args(arguments)
@@ -80,7 +91,7 @@ impl Dev {
             .expect("handoff runs")
     }
 
-    async fn interrupt(mut self) {
+    pub(crate) async fn interrupt(mut self) {
         let pid = self.process.id().expect("it runs").to_string();
         Command::new("kill").args(["-INT", &pid]).status().await.expect("kill runs");
         assert!(self.process.wait().await.expect("it ends").success(), "a Ctrl-C is no error");
@@ -140,10 +151,9 @@ async fn dev_comes_up_works_and_leaves_nothing_behind() {
 async fn with_tls_clients_that_trust_its_authority_reach_it() {
     let directory = tempfile::tempdir().unwrap();
     let dev = start_with(directory.path(), &["--tls", "--gateway-address", "127.0.0.1:0"]).await;
-    let exported = |name: &str| dev.exports.get(name).unwrap_or_else(|| panic!("no {name}")).clone();
-    let (url, key) = (exported("HANDOFF_BUYER_URL"), exported("HANDOFF_BUYER_API_KEY"));
-    let authority = exported("NODE_EXTRA_CA_CERTS");
-    assert_eq!(exported("SSL_CERT_FILE"), authority);
+    let (url, key) = (dev.exported("HANDOFF_BUYER_URL"), dev.exported("HANDOFF_BUYER_API_KEY"));
+    let authority = dev.exported("NODE_EXTRA_CA_CERTS");
+    assert_eq!(dev.exported("SSL_CERT_FILE"), authority);
     let mode = std::fs::metadata(directory.path().join("tls/server.pem")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "nobody else reads the key");
     let base = url.strip_suffix("/mcp").unwrap();
@@ -179,6 +189,7 @@ async fn with_tls_clients_that_trust_its_authority_reach_it() {
     let capabilities = &answer["result"]["structuredContent"];
     assert_eq!(capabilities["webhook_signing"]["supported"], true, "{answer}");
     assert_eq!(capabilities["identity"]["brand_json_url"], format!("{base}/.well-known/brand.json"));
+    assert_eq!(capabilities["identity"]["key_origins"], json!({"webhook_signing": base}));
     drop(client);
     dev.interrupt().await;
 }

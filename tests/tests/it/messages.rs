@@ -1,6 +1,11 @@
 //! What is said between buyers and a seller is recorded as it is, and what is none of the protocol's messages is found.
 
-use axum::{Router, http::HeaderMap, response::IntoResponse, routing::post};
+use axum::{
+    Router,
+    http::HeaderMap,
+    response::IntoResponse,
+    routing::{get, post},
+};
 use handoff_tests::recorder::{Recorder, check};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -99,7 +104,7 @@ async fn a_recorder_changes_nothing_and_writes_calls_down() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let door = format!("http://{}", listener.local_addr().unwrap());
     let serving = tokio::spawn(async move { axum::serve(listener, Router::new().route("/mcp", post(answer))).await });
-    let recorder = Recorder::before(&door).await.unwrap();
+    let recorder = Recorder::before([&door]).await.unwrap();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let send = async |path: &str, body: &str| {
         let sent = http.post(format!("{}{path}", recorder.base())).header("x-asked", "yes").body(body.to_owned());
@@ -117,4 +122,25 @@ async fn a_recorder_changes_nothing_and_writes_calls_down() {
     let expected: Value = serde_json::from_str(expected).unwrap();
     assert_eq!(recorder.calls(), [expected]);
     serving.abort();
+}
+
+#[tokio::test]
+async fn a_recorder_asks_its_doors_in_turn_over_one_connection_too() {
+    let (mut doors, mut serving) = (Vec::new(), Vec::new());
+    for name in ["a", "b", "c"] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        doors.push(format!("http://{}", listener.local_addr().unwrap()));
+        let router = Router::new().route("/name", get(move || async move { name }));
+        serving.push(tokio::spawn(async move { axum::serve(listener, router).await }));
+    }
+    let recorder = Recorder::before(&doors).await.unwrap();
+    // What has an answer behind it is sent over the connection that is there.
+    let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(1).build().unwrap();
+    let mut told = String::new();
+    for _ in 0..7 {
+        let answer = http.get(format!("{}/name", recorder.base())).send().await.unwrap();
+        told += &answer.text().await.unwrap();
+    }
+    assert_eq!((told.as_str(), recorder.shares()), ("abcabca", vec![3, 2, 2]));
+    serving.iter().for_each(tokio::task::JoinHandle::abort);
 }
