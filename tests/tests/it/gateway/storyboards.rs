@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
     fs::{self, File},
+    io::ErrorKind,
     process::{Output, Stdio},
 };
 use tokio::process::Command;
@@ -133,11 +134,18 @@ async fn finished(command: &mut Command) -> Output {
     done
 }
 
-/// As an operator does between two runs. What Acme's own order book has stays.
-async fn reset(world: &World) {
+/// As an operator does between two runs. What Acme's own order book has stays, but for the accounts: a storyboard wants to be shown
+/// the three that it asks for, and no others.
+async fn reset(world: &World, acme: &Acme<'_>) {
     let mut command = Command::new(binary("handoff"));
     command.args(["--json", "sandbox", "reset"]).envs(world.environment()).env(TESTING, "true");
     finished(&mut command).await;
+    for ledger in ["accounts", "account_statuses"] {
+        match fs::remove_dir_all(acme.directory().join("acme").join(ledger)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => panic!("{ledger}: {error}"),
+            _ => {}
+        }
+    }
 }
 
 async fn tasks(acme: &Acme<'_>) -> usize {
@@ -169,7 +177,7 @@ async fn twice(kind: Kind, gateways: usize, workers: usize) {
 
     let first = run_with_key(&url).await;
     assert!(tasks(&acme).await > 0, "there is something to reset");
-    reset(&world).await;
+    reset(&world, &acme).await;
     assert_eq!(tasks(&acme).await, 0);
     let second = run_with_key(&url).await;
     for count in ["passed", "failed", "skipped"] {
