@@ -11,7 +11,7 @@ use axum::{
 use handoff_client::Config;
 use handoff_webhooks::{
     keys::{Jwk, SigningKeys, brand_document, jwks_document},
-    signature::TAG,
+    signature::Profile,
 };
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, sync::Arc};
@@ -59,7 +59,7 @@ fn signing(keys: &SigningKeys, config: &Config) -> Value {
     let algorithms: BTreeSet<&str> = keys.published().iter().map(|key: &Jwk| key.algorithm().name()).collect();
     let mut signing = json!({
         "supported": true,
-        "profile": TAG,
+        "profile": Profile::WEBHOOKS.tag(),
         "algorithms": algorithms,
         "legacy_hmac_fallback": config.webhooks.legacy_authentication,
     });
@@ -120,7 +120,10 @@ mod tests {
         assert_eq!(known.brand.unwrap()["agents"][0]["url"], "https://seller.example/mcp");
         assert_eq!(known.jwks.unwrap()["keys"].as_array().unwrap().len(), 1);
         let signing = &capabilities["webhook_signing"];
-        assert_eq!((&signing["profile"], &signing["algorithms"]), (&json!(TAG), &json!(["ecdsa-p256-sha256"])));
+        assert_eq!(
+            (&signing["profile"], &signing["algorithms"]),
+            (&json!(Profile::WEBHOOKS.tag()), &json!(["ecdsa-p256-sha256"]))
+        );
         assert_eq!(signing["delivery_retry_horizon_seconds"], 259_200);
         assert_eq!(capabilities["identity"]["brand_json_url"], "https://seller.example/.well-known/brand.json");
         assert!(capabilities["identity"].get("key_origins").is_some());

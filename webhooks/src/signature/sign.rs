@@ -1,6 +1,6 @@
 //! Signing.
 
-use super::{COMPONENTS, CONTENT_TYPE, LABEL, TAG, content_digest, derived, signature_base};
+use super::{COMPONENTS, CONTENT_TYPE, LABEL, Profile, content_digest, derived, signature_base};
 use crate::{
     MalformedTarget, Target,
     keys::{SignError, Signer},
@@ -49,11 +49,12 @@ async fn sign_with(signer: &dyn Signer, request: Request<'_>, now: i64, nonce: &
     let digest = content_digest(request.body);
     let key = signer.public_key();
     let params = format!(
-        "({});created={now};expires={};nonce=\"{nonce}\";keyid=\"{}\";alg=\"{}\";tag=\"{TAG}\"",
+        "({});created={now};expires={};nonce=\"{nonce}\";keyid=\"{}\";alg=\"{}\";tag=\"{}\"",
         COMPONENTS.map(|name| format!("\"{name}\"")).join(" "),
         now + SIGNATURE_SECONDS,
         key.kid,
         key.algorithm().name(),
+        Profile::WEBHOOKS.tag(),
     );
     let value = |name: &str| match name {
         "content-type" => Some(CONTENT_TYPE.to_owned()),
@@ -81,7 +82,7 @@ mod tests {
     #[tokio::test]
     async fn the_vectors_are_signed_as_they_are() {
         let mut seen = 0;
-        for vector in vectors::all("positive") {
+        for vector in vectors::all("webhook-signing/positive") {
             let input = vector.header("Signature-Input").to_owned();
             if !input.contains("alg=\"ed25519\"") || input.contains("relay") {
                 continue;
