@@ -12,10 +12,10 @@ use handoff_proto::{
 };
 use handoff_store::{
     Backend, Candidate, CipherError, Claim, ClaimView, DirectView, Directive, Forced, Health, KeptProposals, Lease,
-    NewClaim, Notification, Observation, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter,
-    ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled,
-    SandboxStore, Seen, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter,
-    WebhookRecord, WebhookState,
+    NewClaim, NonceStore, NonceUse, Notification, Observation, OpenTasks, Proposal, ProposalCause, ProposalEntry,
+    ProposalFilter, ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError,
+    Resealed, Ruled, SandboxStore, Seen, SweepBounds, Swept, TaskPage, UsedNonce, Viewer, WebhookAttempt,
+    WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
 };
 use prost::Message;
 use serde::Serialize;
@@ -351,6 +351,17 @@ impl SandboxStore for FakeRegistry {
     async fn claim_forced(&self, claim: &NewClaim, _: &Directive, replaces: Option<Seen>) -> Result<Forced> {
         self.forcing.lock().unwrap().push((claim.clone(), replaces));
         self.forced.lock().unwrap().pop_front().unwrap_or(Ok(Forced::Passed))
+    }
+}
+
+#[async_trait]
+impl NonceStore for FakeRegistry {
+    async fn use_nonce(&self, _: &UsedNonce) -> Result<NonceUse> {
+        unreachable!()
+    }
+
+    async fn prune_nonces(&self, _: i64) -> Result<()> {
+        unreachable!()
     }
 }
 

@@ -2,10 +2,10 @@
 
 use crate::{
     CallOutcome, Candidate, Claim, ClaimView, DirectView, Directive, Forced, Health, KeptProposals, Lease, NewClaim,
-    Notification, Observation, Observer, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter,
-    ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled,
-    SandboxStore, Seen, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter,
-    WebhookRecord, WebhookState,
+    NonceStore, NonceUse, Notification, Observation, Observer, OpenTasks, Proposal, ProposalCause, ProposalEntry,
+    ProposalFilter, ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError,
+    Resealed, Ruled, SandboxStore, Seen, SweepBounds, Swept, TaskPage, UsedNonce, Viewer, WebhookAttempt,
+    WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
 };
 use async_trait::async_trait;
 use handoff_proto::{
@@ -297,5 +297,16 @@ impl<R: Registry> SandboxStore for Observed<R> {
 
     async fn claim_forced(&self, claim: &NewClaim, directive: &Directive, replaces: Option<Seen>) -> Result<Forced> {
         self.measure("claim_forced", self.inner.claim_forced(claim, directive, replaces)).await
+    }
+}
+
+#[async_trait]
+impl<R: Registry> NonceStore for Observed<R> {
+    async fn use_nonce(&self, used: &UsedNonce) -> Result<NonceUse> {
+        self.measure("use_nonce", self.inner.use_nonce(used)).await
+    }
+
+    async fn prune_nonces(&self, now: i64) -> Result<()> {
+        self.measure("prune_nonces", self.inner.prune_nonces(now)).await
     }
 }
