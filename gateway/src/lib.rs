@@ -18,6 +18,7 @@ mod discovery;
 mod door;
 mod http;
 mod json_check;
+mod jwks;
 mod jwt;
 mod mcp;
 mod resource;
