@@ -2,7 +2,7 @@
 
 use crate::{database::Database, support::*};
 use futures::future::join_all;
-use handoff_store::{NonceStore, NonceUse, UsedNonce};
+use handoff_store::{NonceUse, UsedNonce};
 use std::sync::Arc;
 
 const NOW: i64 = 1_776_520_800;

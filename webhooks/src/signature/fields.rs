@@ -173,7 +173,7 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, wanted: impl Fn(char) -> bool) -> &'a str {
-        let end = self.rest.find(|char| !wanted(char)).unwrap_or(self.rest.len());
+        let end = self.rest.find(|char: char| !wanted(char)).unwrap_or(self.rest.len());
         let (taken, rest) = self.rest.split_at(end);
         self.rest = rest;
         taken

@@ -1,5 +1,5 @@
-//! The RFC 9421 profiles of AdCP (security, "Signed requests" and "Webhook callbacks"): of webhooks, which are signed here and may be
-//! verified, and of requests, which are verified.
+//! The RFC 9421 profiles of AdCP (security, "Signed requests" and "Webhook callbacks"): of webhooks, which sellers sign, and of requests, which buyers
+//! do. Both are signed and verified here.
 //!
 //! In the profile of webhooks a signature is base64url without padding inside its structured field throughout 3.x, and not the
 //! padded base64 of RFC 8941; no library for structured fields reads or writes that. `Content-Digest` is as RFC 9530 has it: so do the
@@ -16,7 +16,7 @@ pub(crate) mod vectors;
 mod verify;
 
 pub use profile::{ContentDigest, Profile, VerifyError};
-pub use sign::{Headers, Request, SIGNATURE_SECONDS, sign};
+pub use sign::{Headers, Request, SIGNATURE_SECONDS, sign, sign_as};
 pub use signed::{Head, Signed};
 pub use verify::{Received, ReplayGuard, verify};
 

@@ -4,7 +4,7 @@ use base64::{
     Engine,
     alphabet::URL_SAFE,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-    prelude::BASE64_STANDARD,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
 
 const LENIENT: GeneralPurposeConfig =
@@ -80,6 +80,11 @@ impl Profile {
 
     pub(super) fn takes_keys_for(&self, purpose: &str) -> bool {
         self.purposes.contains(&purpose)
+    }
+
+    /// What stands between a structured field's colons.
+    pub(super) fn token(&self, bytes: &[u8]) -> String {
+        if self.strict_base64 { BASE64_STANDARD.encode(bytes) } else { BASE64_URL_SAFE_NO_PAD.encode(bytes) }
     }
 
     /// The bytes that a structured field holds. Of two alphabets either is read, a mixture is not.

@@ -14,7 +14,7 @@ use crate::{
 use ring::digest::{self, SHA256, SHA512};
 use std::borrow::Cow;
 
-pub(super) const MAX_SKEW_SECONDS: i64 = 60;
+const MAX_SKEW_SECONDS: i64 = 60;
 const MAX_WINDOW_SECONDS: i64 = 300;
 const MIN_NONCE_BYTES: usize = 16;
 // Enough for whoever means it, and fit to be a key in a database.
@@ -143,9 +143,15 @@ impl<'a> Signed<'a> {
         &self.nonce
     }
 
-    /// Until when its nonce must not come again, in seconds since 1970: until nobody takes the signature any more.
+    /// Until when its nonce must not come again, in seconds since 1970: until nobody takes the signature any more, nor one whose clock is
+    /// behind that of whoever forgets the nonce.
     pub fn remembered_until(&self) -> i64 {
-        self.expires.saturating_add(MAX_SKEW_SECONDS)
+        self.expires.saturating_add(2 * MAX_SKEW_SECONDS)
+    }
+
+    /// Is the body a part of what is signed?
+    pub fn covers_body(&self) -> bool {
+        self.digests.is_some()
     }
 
     /// Is the key for this (8)?

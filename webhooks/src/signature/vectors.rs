@@ -67,8 +67,8 @@ pub(crate) fn all(directory: &str) -> Vec<Vector> {
 }
 
 /// The Ed25519 key of this id, with its private part.
-pub(crate) fn signer(kid: &str) -> LocalKey {
-    let key = raw_key("webhook-signing", kid);
+pub(crate) fn signer(kind: &str, kid: &str) -> LocalKey {
+    let key = raw_key(kind, kid);
     let part = |name: &str| BASE64_URL_SAFE_NO_PAD.decode(key[name].as_str().unwrap()).unwrap();
     LocalKey::from_ed25519_seed(&part("_private_d_for_test_only"), &part("x")).unwrap().with_kid(kid)
 }
