@@ -27,27 +27,33 @@ const HORIZONS: std::ops::RangeInclusive<u64> = 86_400..=604_800;
 pub(crate) struct WellKnown {
     jwks: Option<Value>,
     brand: Option<Value>,
-    declared: Option<(Value, String)>,
+    declared: Option<(Option<Value>, String)>,
 }
 
 impl WellKnown {
-    /// By the keys and the public URL. Keys that can't be read are refused when a process starts; here they are none.
-    pub(crate) fn new(config: &Config) -> Self {
+    /// By the keys and the public URL. Keys that can't be read are refused when a process starts; here they are none. Who takes
+    /// signatures has a brand document in any case: the protocol wants one of it.
+    pub(crate) fn new(config: &Config, takes_signatures: bool) -> Self {
         let keys = config.webhooks.signing.load().ok().flatten();
-        let Some(keys) = keys else { return Self::default() };
+        if keys.is_none() && !takes_signatures {
+            return Self::default();
+        }
         let public_url = config.public_url.as_deref().and_then(|url| Url::parse(url).ok());
         let at = |path: &str| public_url.as_ref().map(|url| under(url, path));
         let brand = public_url.as_ref().zip(at("mcp")).and_then(|(url, agent)| brand_document(url, &agent));
         // A verifier that can't find the keys must not be told of signatures.
         let findable = at(".well-known/brand.json").filter(|url| url.starts_with("https://") && brand.is_some());
-        let declared = findable.map(|url| (signing(&keys, config), url));
-        Self { jwks: Some(jwks_document(keys.published())), brand, declared }
+        let declared = findable.map(|url| (keys.as_ref().map(|keys| signing(keys, config)), url));
+        let published = keys.as_ref().map(SigningKeys::published).unwrap_or_default();
+        Self { jwks: Some(jwks_document(published)), brand, declared }
     }
 
     /// Says in the capabilities how webhooks are signed, and where the keys are.
     pub(crate) fn declare(&self, capabilities: &mut Value) {
         let (Some((signing, url)), Some(body)) = (&self.declared, capabilities.as_object_mut()) else { return };
-        body.insert("webhook_signing".into(), signing.clone());
+        if let Some(signing) = signing {
+            body.insert("webhook_signing".into(), signing.clone());
+        }
         let identity = body.entry("identity").or_insert_with(|| Value::Object(Map::new()));
         if let Some(identity) = identity.as_object_mut() {
             identity.entry("brand_json_url").or_insert_with(|| url.clone().into());
@@ -112,7 +118,7 @@ mod tests {
     fn signing_is_declared_where_its_keys_can_be_found_alone() {
         let declared = |config: &Config| {
             let mut capabilities = json!({"identity": {"key_origins": {}}});
-            let known = WellKnown::new(config);
+            let known = WellKnown::new(config, false);
             known.declare(&mut capabilities);
             (known, capabilities)
         };
@@ -133,5 +139,12 @@ mod tests {
             let (known, capabilities) = declared(&config);
             assert_eq!((known.jwks.is_some(), capabilities.get("webhook_signing")), (published, None));
         }
+        // Who signs nothing and takes signatures has a brand document all the same.
+        let known = WellKnown::new(&Config { public_url: Some("https://s.example".into()), ..Config::default() }, true);
+        let mut capabilities = json!({});
+        known.declare(&mut capabilities);
+        assert_eq!(known.jwks, Some(json!({"keys": []})));
+        let identity = json!({"brand_json_url": "https://s.example/.well-known/brand.json"});
+        assert_eq!(capabilities, json!({"identity": identity}));
     }
 }
