@@ -2,7 +2,8 @@
 //
 // Prints one JSON object: the runner's numbers, and every step with what came of it.
 //
-//     storyboards.cjs URL        the API key is in BUYER_API_KEY, the packages are in NODE_PATH
+//     storyboards.cjs URL        the API key is in BUYER_API_KEY, the packages are in NODE_PATH; where BUYER_STORYBOARDS names some, with
+//                                commas between, only those are run, and signed requests are sent over MCP
 
 "use strict";
 
@@ -38,6 +39,7 @@ function outcome(step) {
 
 (async () => {
   const [url, token] = [process.argv[2], process.env.BUYER_API_KEY];
+  const only = process.env.BUYER_STORYBOARDS?.split(",");
   const result = await comply(url, {
     protocol: "mcp",
     auth: { type: "bearer", token },
@@ -45,6 +47,7 @@ function outcome(step) {
     timeout_ms: PATIENCE_MS,
     webhook_receiver: { mode: "loopback_mock" },
     webhook_signing: { jwks: new StaticJwksResolver(await keys(url)) },
+    ...(only && { storyboards: only, request_signing: { transport: "mcp" } }),
     test_kit: { auth: { api_key: token, probe_task: "list_creatives" } },
   });
   const steps = [];
