@@ -12,10 +12,10 @@ use handoff_proto::{
 };
 use handoff_store::{
     Backend, Candidate, CipherError, Claim, ClaimView, Cleared, DirectView, Directive, Forced, Health, KeptProposals,
-    Lease, NewClaim, Notification, Observation, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter,
-    ProposalKey, ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError,
-    Resealed, Ruled, SandboxRequest, SandboxStore, Seen, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt,
-    WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
+    Lease, NewClaim, NonceStore, NonceUse, Notification, Observation, OpenTasks, Proposal, ProposalCause,
+    ProposalEntry, ProposalFilter, ProposalKey, ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled,
+    Registry, RegistryError, Resealed, Ruled, SandboxRequest, SandboxStore, Seen, SweepBounds, Swept, TaskPage,
+    UsedNonce, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
 };
 use prost::Message;
 use serde::Serialize;
@@ -384,6 +384,17 @@ impl SandboxStore for FakeRegistry {
             *directive = None;
         }
         Ok(waiting)
+    }
+}
+
+#[async_trait]
+impl NonceStore for FakeRegistry {
+    async fn use_nonce(&self, _: &UsedNonce) -> Result<NonceUse> {
+        unreachable!()
+    }
+
+    async fn prune_nonces(&self, _: i64) -> Result<()> {
+        unreachable!()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The front door's parts, and the way of one tool call through them.
 
 use crate::{
-    AccountResolver, Authenticator, GatewaySettings, Principal, ProtectedResource, RateLimit,
+    AccountResolver, Authenticator, GatewaySettings, Principal, ProtectedResource, RateLimit, SignatureVerifier,
     account::{self, Resolved},
     compliance,
     contract::Contract,
@@ -31,6 +31,8 @@ pub(crate) struct Door {
     /// What clients are told that have to get an access token first.
     pub(crate) resource: Option<ProtectedResource>,
     pub(crate) challenges: Challenges,
+    /// What verifies requests that buyers sign.
+    pub(crate) signatures: Option<SignatureVerifier>,
     pub(crate) accounts: Arc<dyn AccountResolver>,
     pub(crate) activities: Activities,
     pub(crate) catalog: tools::Catalog,

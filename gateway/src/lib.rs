@@ -1,8 +1,8 @@
 //! The buyers' front door: an AdCP agent over MCP.
 //!
 //! - [`Gateway`]: what is served, made of [`GatewayParts`].
-//! - [`Authenticator`] says who calls, by API keys ([`ApiKeyAuthenticator`]) or access tokens ([`JwtAuthenticator`]), and
-//!   [`AccountResolver`] for which account.
+//! - [`Authenticator`] says who calls, by API keys ([`ApiKeyAuthenticator`]) or access tokens ([`JwtAuthenticator`]),
+//!   [`SignatureVerifier`] who signed, and [`AccountResolver`] for which account.
 //!
 //! Invariants:
 //! - A replica keeps nothing: any of them answers any request.
@@ -18,11 +18,13 @@ mod discovery;
 mod door;
 mod http;
 mod json_check;
+mod jwks;
 mod jwt;
 mod mcp;
 mod resource;
 pub mod schema;
 mod settings;
+mod signing;
 mod tools;
 mod version;
 
@@ -36,6 +38,7 @@ pub use jwt::{JwtAuthenticator, TokensBeside};
 pub use resource::ProtectedResource;
 pub use schema::{Schemas, Strictness};
 pub use settings::{GatewaySettings, RateLimit};
+pub use signing::{Counterparty, KeySource, RequestSigning, SignatureVerifier, SigningFileError, VerifierError};
 
 use axum::Router;
 use door::{Door, Limiter};
@@ -59,6 +62,8 @@ pub struct GatewayParts {
     pub handlers: Handlers,
     /// Says who calls.
     pub authenticator: Arc<dyn Authenticator>,
+    /// Verifies requests that buyers sign; none: signatures are not looked at.
+    pub signatures: Option<SignatureVerifier>,
     /// Says for which account.
     pub accounts: Arc<dyn AccountResolver>,
     /// What requests and answers are checked against.
@@ -76,11 +81,24 @@ pub struct Gateway {
 impl Gateway {
     /// Puts the parts together, and begins to connect to Temporal in the background. Needs a Tokio runtime.
     pub fn new(parts: GatewayParts) -> Self {
-        let GatewayParts { name, mut config, registry, handlers, authenticator, accounts, contract, settings } = parts;
+        let GatewayParts {
+            name,
+            mut config,
+            registry,
+            handlers,
+            authenticator,
+            signatures,
+            accounts,
+            contract,
+            settings,
+        } = parts;
         let catalog = tools::Catalog::new(&handlers, &contract, config.compliance_testing);
         let mut capabilities = tools::compose_capabilities(&handlers, &catalog, &config);
-        let well_known = http::WellKnown::new(&config);
+        let well_known = http::WellKnown::new(&config, signatures.is_some());
         well_known.declare(&mut capabilities);
+        if let Some(signatures) = &signatures {
+            signatures.declare(&mut capabilities, catalog.names());
+        }
         config.new_keys = settings.new_keys.map(|limit| Arc::new(NewKeysLimit::new(limit.per_second, limit.burst)));
         let timeouts = ActivityTimeouts { sandbox_review: config.sandbox_review_delay, ..ActivityTimeouts::default() };
         let activities =
@@ -89,8 +107,9 @@ impl Gateway {
         let door = Door {
             name,
             authenticator,
-            challenges: http::Challenges::new(resource.as_ref()),
+            challenges: http::Challenges::new(resource.as_ref(), signatures.as_ref()),
             resource,
+            signatures,
             accounts,
             capabilities,
             catalog,

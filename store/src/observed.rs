@@ -2,10 +2,10 @@
 
 use crate::{
     CallOutcome, Candidate, Claim, ClaimView, Cleared, DirectView, Directive, Forced, Health, KeptProposals, Lease,
-    NewClaim, Notification, Observation, Observer, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter,
-    ProposalKey, ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError,
-    Resealed, Ruled, SandboxRequest, SandboxStore, Seen, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt,
-    WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
+    NewClaim, NonceStore, NonceUse, Notification, Observation, Observer, OpenTasks, Proposal, ProposalCause,
+    ProposalEntry, ProposalFilter, ProposalKey, ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled,
+    Registry, RegistryError, Resealed, Ruled, SandboxRequest, SandboxStore, Seen, SweepBounds, Swept, TaskPage,
+    UsedNonce, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
 };
 use async_trait::async_trait;
 use handoff_proto::{
@@ -327,5 +327,16 @@ impl<R: Registry> SandboxStore for Observed<R> {
 
     async fn clear_directives(&self, scope: Option<&str>, dry_run: bool) -> Result<u64> {
         self.measure("clear_directives", self.inner.clear_directives(scope, dry_run)).await
+    }
+}
+
+#[async_trait]
+impl<R: Registry> NonceStore for Observed<R> {
+    async fn use_nonce(&self, used: &UsedNonce) -> Result<NonceUse> {
+        self.measure("use_nonce", self.inner.use_nonce(used)).await
+    }
+
+    async fn prune_nonces(&self, now: i64) -> Result<()> {
+        self.measure("prune_nonces", self.inner.prune_nonces(now)).await
     }
 }

@@ -3,7 +3,8 @@
 // Prints one JSON object: the runner's numbers, every step with what came of it, and how the keys of webhooks were found.
 //
 //     storyboards.cjs URL        the packages are in NODE_PATH, the credential is in BUYER_API_KEY or BUYER_TOKEN; of a token
-//                                the runner knows nothing, and looks for OAuth
+//                                the runner knows nothing, and looks for OAuth; where BUYER_STORYBOARDS names
+//                                some, with commas between, only those are run, and signed requests are sent over MCP
 
 "use strict";
 
@@ -54,6 +55,7 @@ function outcome(step) {
 
 (async () => {
   const [url, key, token] = [process.argv[2], process.env.BUYER_API_KEY, process.env.BUYER_TOKEN];
+  const only = process.env.BUYER_STORYBOARDS?.split(",");
   const access = {
     protocol: "mcp",
     auth: { type: "bearer", token: token ?? key },
@@ -66,6 +68,7 @@ function outcome(step) {
     timeout_ms: PATIENCE_MS,
     webhook_receiver: { mode: "loopback_mock" },
     webhook_signing: { jwks: ofWebhooks(discovered.keys) },
+    ...(only && { storyboards: only, request_signing: { transport: "mcp" } }),
   });
   const steps = [];
   for (const { scenarios } of result.tracks) {

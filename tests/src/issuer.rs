@@ -42,6 +42,11 @@ impl TokenKey {
         Ok(Self(LocalKey::read_pem(&pem)?.into_iter().next().context("a key")?))
     }
 
+    /// What else may be signed with it.
+    pub fn signer(&self) -> &dyn Signer {
+        &self.0
+    }
+
     /// The token that has these claims, under this key's id.
     pub async fn token(&self, claims: &Value) -> String {
         self.token_named(&self.0.public_key().kid, claims).await
@@ -97,6 +102,11 @@ impl Issuer {
     /// Its name, as tokens have it in `iss`.
     pub fn url(&self) -> String {
         format!("{}{REALM}", self.shared.base)
+    }
+
+    /// Where its keys are.
+    pub fn keys_url(&self) -> String {
+        format!("{}/keys", self.shared.base)
     }
 
     /// The file with the certificate that its clients have to trust.

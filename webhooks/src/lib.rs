@@ -1,7 +1,7 @@
 //! Webhooks as AdCP has them: what a buyer registers, how a delivery authenticates itself, and how it leaves the house.
 //!
 //! - [`Registration`]: a request's `push_notification_config`, checked.
-//! - [`signature`]: the RFC 9421 profile `adcp/webhook-signing/v1`, signing and verifying.
+//! - [`signature`]: the RFC 9421 profiles, of webhooks for signing and verifying, of buyers' requests for verifying.
 //! - [`keys`]: signing keys, their rotation, and the documents that publish them.
 //! - [`legacy`]: HMAC-SHA256 and Bearer, for buyers who asked for them.
 //! - [`Egress`]: an HTTPS client that connects only to addresses that it has checked.

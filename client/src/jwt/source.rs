@@ -1,13 +1,14 @@
 //! Where an issuer's keys are read: at a URL that was told, or that its metadata names (RFC 8414, OpenID Connect Discovery).
 
 use super::{JwtSettings, may_be_read};
+use crate::Environment;
 use handoff_webhooks::{
     Egress, EgressOptions,
     egress::{EgressError, Networks, SetupError},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 use url::Url;
 
 const MAX_BYTES: usize = 256 * 1024;
@@ -86,24 +87,26 @@ struct KeySet {
 
 impl JwksSource {
     pub(super) fn new(settings: &JwtSettings, production: bool) -> Result<Self, JwksError> {
-        let allowed = match &settings.allowed {
-            Some(allowed) => allowed.clone(),
-            None if production => Networks::default(),
-            None => LOOPBACK.parse().unwrap_or_default(),
-        };
-        let egress = Egress::new(&EgressOptions {
-            https_only: production,
-            allowed,
-            roots: settings.roots.clone(),
-            connect_timeout: CONNECT_TIMEOUT,
-            timeout: TIMEOUT,
-            ..EgressOptions::default()
-        })?;
+        let egress = egress(settings.allowed.as_ref(), settings.roots.clone(), production)?;
         let place = match &settings.jwks_url {
             Some(url) => Place::Told(Url::parse(url).map_err(|_| JwksError::Url)?),
             None => Place::Metadata(metadata_urls(&settings.issuer).ok_or(JwksError::Url)?),
         };
         Ok(Self { egress, issuer: settings.issuer.clone(), place, production })
+    }
+
+    /// Reads keys at a URL: https, or, in development, this machine. `allowed`: private addresses at which they may be; none: in
+    /// development this machine's own, in production none. `roots`: certificates in PEM that are trusted beside the system's.
+    pub fn at(
+        url: &str,
+        allowed: Option<&Networks>,
+        roots: Option<PathBuf>,
+        environment: Environment,
+    ) -> Result<Self, JwksError> {
+        let production = environment == Environment::Production;
+        let url = Url::parse(url).ok().filter(|url| may_be_read(url, production)).ok_or(JwksError::Url)?;
+        let egress = egress(allowed, roots, production)?;
+        Ok(Self { egress, issuer: String::new(), place: Place::Told(url), production })
     }
 
     /// The keys that the issuer publishes now, as it wrote them.
@@ -135,6 +138,22 @@ impl JwksSource {
             status => Err(JwksError::Status { what, status }),
         }
     }
+}
+
+fn egress(allowed: Option<&Networks>, roots: Option<PathBuf>, production: bool) -> Result<Egress, JwksError> {
+    let allowed = match allowed {
+        Some(allowed) => allowed.clone(),
+        None if production => Networks::default(),
+        None => LOOPBACK.parse().unwrap_or_default(),
+    };
+    Ok(Egress::new(&EgressOptions {
+        https_only: production,
+        allowed,
+        roots,
+        connect_timeout: CONNECT_TIMEOUT,
+        timeout: TIMEOUT,
+        ..EgressOptions::default()
+    })?)
 }
 
 // OAuth's stands between the host and the issuer's path, OpenID's behind the path.

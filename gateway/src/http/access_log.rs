@@ -20,6 +20,7 @@ pub(crate) struct CorrelationId(pub(crate) String);
 pub(crate) struct Told {
     pub(crate) principal: Option<String>,
     pub(crate) tool: Option<String>,
+    pub(crate) keyid: Option<String>,
 }
 
 pub(super) async fn log(mut request: Request, next: Next) -> Response {
@@ -40,6 +41,7 @@ pub(super) async fn log(mut request: Request, next: Next) -> Response {
         micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
         principal = told.principal,
         tool = told.tool,
+        keyid = told.keyid,
     );
     if let Ok(value) = HeaderValue::from_str(&correlation_id) {
         response.headers_mut().insert(CORRELATION_ID, value);

@@ -3,9 +3,11 @@
 use super::{
     access_log::Told,
     jsonrpc::{AUTH_MISSING, SERVICE_UNAVAILABLE, refuse},
+    signature,
 };
-use crate::{AuthError, ProtectedResource, door::Door};
+use crate::{AuthError, ProtectedResource, SignatureVerifier, door::Door, signing::SignedBy};
 use axum::{
+    body::Body,
     extract::{Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::Next,
@@ -15,19 +17,39 @@ use handoff_proto::wire::AdcpError;
 use serde_json::Value;
 use std::sync::Arc;
 
-pub(super) async fn authenticate(State(door): State<Arc<Door>>, mut request: Request, next: Next) -> Response {
-    match door.authenticator.authenticate(request.headers()).await {
-        Ok(principal) => {
-            let name = principal.name.clone();
-            request.extensions_mut().insert(principal);
-            let mut response = next.run(request).await;
-            let mut told = response.extensions_mut().remove::<Told>().unwrap_or_default();
-            told.principal = Some(name);
-            response.extensions_mut().insert(told);
-            response
+pub(super) async fn authenticate(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    let (mut request, signed) = match signed(&door, request).await {
+        Ok(found) => found,
+        Err(response) => return response,
+    };
+    let principal = match (door.authenticator.authenticate(request.headers()).await, &signed) {
+        (Ok(principal), Some(signed)) if principal != signed.principal => {
+            return signature::two_agents(door.challenges.invalid.clone());
         }
-        Err(error) => refused(error, &door.challenges),
+        (Ok(principal), _) => principal,
+        // Who signs needs nothing else; what else it sends has to be good.
+        (Err(AuthError::Missing), Some(signed)) => signed.principal.clone(),
+        (Err(error), _) => return refused(error, &door.challenges),
+    };
+    let (name, keyid) = (principal.name.clone(), signed.as_ref().map(|signed| signed.keyid.clone()));
+    request.extensions_mut().insert(principal);
+    if let Some(signed) = signed {
+        request.extensions_mut().insert(signed);
     }
+    let mut response = next.run(request).await;
+    let told = response.extensions_mut().remove::<Told>().unwrap_or_default();
+    response.extensions_mut().insert(Told { principal: Some(name), keyid, ..told });
+    response
+}
+
+/// Who signed the request, where signatures are taken and there is one. Whatever is there of one is judged.
+async fn signed(door: &Door, request: Request) -> Result<(Request, Option<SignedBy>), Response> {
+    let Some(verifier) = door.signatures.as_ref().filter(|_| SignatureVerifier::is_signed(request.headers())) else {
+        return Ok((request, None));
+    };
+    let (parts, body) = request.into_parts();
+    let (signed, body) = signature::verify(door, verifier, &parts, body).await?;
+    Ok((Request::from_parts(parts, Body::from(body)), Some(signed)))
 }
 
 /// What `WWW-Authenticate` says to whom sent no credential, and to whom sent a wrong one (RFC 6750, RFC 9728).
@@ -35,11 +57,13 @@ pub(super) async fn authenticate(State(door): State<Arc<Door>>, mut request: Req
 pub(crate) struct Challenges {
     missing: HeaderValue,
     invalid: HeaderValue,
+    /// To both, where signatures are taken: whoever signs needs no credential.
+    signature: Option<HeaderValue>,
     hint: &'static str,
 }
 
 impl Challenges {
-    pub(crate) fn new(resource: Option<&ProtectedResource>) -> Self {
+    pub(crate) fn new(resource: Option<&ProtectedResource>, signatures: Option<&SignatureVerifier>) -> Self {
         let metadata = resource.map(|resource| format!(r#", resource_metadata="{}""#, resource.metadata_url()));
         let metadata = metadata.unwrap_or_default();
         let challenge = |text: &'static str| {
@@ -48,6 +72,13 @@ impl Challenges {
         Self {
             missing: challenge(r#"Bearer realm="adcp""#),
             invalid: challenge(r#"Bearer realm="adcp", error="invalid_token""#),
+            signature: signatures.map(|verifier| {
+                if verifier.is_required() {
+                    signature::challenge(signature::REQUIRED)
+                } else {
+                    HeaderValue::from_static("Signature")
+                }
+            }),
             hint: match resource {
                 Some(_) => "Send an API key or an access token as Authorization: Bearer, or as x-adcp-auth.",
                 None => "Send an API key as Authorization: Bearer, or as x-adcp-auth.",
@@ -86,6 +117,9 @@ fn refused(error: AuthError, challenges: &Challenges) -> Response {
     let mut response = refuse(status, code, Value::Null, &told);
     if let Some(challenge) = challenge {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge.clone());
+        if let Some(signature) = &challenges.signature {
+            response.headers_mut().append(header::WWW_AUTHENTICATE, signature.clone());
+        }
     }
     response
 }
@@ -97,7 +131,7 @@ mod tests {
     #[test]
     fn who_has_to_get_a_token_is_told_where() {
         let challenged = |resource: Option<&ProtectedResource>, error| {
-            let response = refused(error, &Challenges::new(resource));
+            let response = refused(error, &Challenges::new(resource, None));
             assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
             response.headers()[header::WWW_AUTHENTICATE].to_str().unwrap().to_owned()
         };

@@ -4,12 +4,18 @@
 use super::{
     access_log::Told,
     jsonrpc::{self, INVALID_PARAMS, INVALID_REQUEST, Message, PARSE_ERROR, RATE_LIMITED, ToolParams, invalid},
+    signature,
 };
-use crate::{Principal, door::Door, json_check};
+use crate::{
+    Principal,
+    door::Door,
+    json_check,
+    signing::{SignedBy, registers_credentials},
+};
 use axum::{
     body::{self, Body, Bytes},
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::Response,
 };
@@ -52,11 +58,21 @@ pub(super) async fn read(State(door): State<Arc<Door>>, request: Request, next: 
     };
     let (id, call) = match understand(&bytes) {
         Ok(understood) => understood,
-        Err(response) => return response,
+        Err(response) => return signed_badly(&parts.extensions, response),
     };
     let mut tool = None;
     match call {
         Some(Call { name, arguments }) => {
+            if must_be_signed(&door, &parts.extensions, &arguments) {
+                tracing::info!(
+                    tool = name,
+                    "a webhook with a secret of its own is registered by a request that is not signed"
+                );
+                let mut response =
+                    signature::required(id, "A request that registers a webhook with authentication must be signed.");
+                response.extensions_mut().insert(Told { tool: Some(name), ..Told::default() });
+                return response;
+            }
             parts.extensions.insert(arguments);
             tool = Some(name);
         }
@@ -70,7 +86,22 @@ pub(super) async fn read(State(door): State<Arc<Door>>, request: Request, next: 
     }
     parts.headers.insert(header::ACCEPT, ACCEPT);
     let mut response = as_json(next.run(Request::from_parts(parts, Body::from(bytes))).await, id).await;
-    response.extensions_mut().insert(Told { tool, principal: None });
+    response.extensions_mut().insert(Told { tool, ..Told::default() });
+    response
+}
+
+// Whoever gives the seller a secret of its own to authenticate by says who it is by a signature over it, where signatures are taken.
+fn must_be_signed(door: &Door, extensions: &Extensions, arguments: &Arguments) -> bool {
+    let signed = extensions.get::<SignedBy>().is_some_and(|signed| signed.covers_body);
+    door.signatures.is_some() && !signed && registers_credentials(&arguments.0)
+}
+
+// What was signed is no message: the signature is used up, and its signer told so.
+fn signed_badly(extensions: &Extensions, mut response: Response) -> Response {
+    if extensions.get::<SignedBy>().is_some() {
+        let challenge = signature::challenge(signature::BODY_MALFORMED);
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
     response
 }
 
@@ -79,7 +110,7 @@ struct Call {
     arguments: Arguments,
 }
 
-async fn collect(door: &Door, headers: &HeaderMap, body: Body) -> Result<Bytes, Response> {
+pub(super) async fn collect(door: &Door, headers: &HeaderMap, body: Body) -> Result<Bytes, Response> {
     let limit = door.settings.max_body_bytes;
     let too_large = || {
         let message = format!("The body is larger than {limit} bytes.");

@@ -7,6 +7,7 @@ mod health;
 pub(crate) mod jsonrpc;
 mod nowhere;
 mod serve;
+mod signature;
 mod well_known;
 
 pub(crate) use access_log::CorrelationId;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 /// Everything that is served.
 pub(crate) fn router(door: &Arc<Door>) -> Router {
-    // From the outside in: who calls, then what it says, then the protocol.
+    // From the outside in: who calls (and signed), then what it says, then the protocol.
     let mcp = Router::new()
         .route_service("/mcp", mcp::service(door))
         .route_service("/mcp/", mcp::service(door))

@@ -11,7 +11,7 @@ use axum::{
 use handoff_client::Config;
 use handoff_webhooks::{
     keys::{Jwk, SigningKeys, brand_document, jwks_document},
-    signature::TAG,
+    signature::Profile,
 };
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, sync::Arc};
@@ -30,39 +30,48 @@ pub(crate) struct WellKnown {
     declared: Option<Declared>,
 }
 
-/// What a verifier is told: how webhooks are signed, and where it begins to look for the keys.
+/// What a verifier is told: how webhooks are signed, if they are, and where it begins to look for the keys.
 #[derive(Debug)]
 struct Declared {
-    signing: Value,
+    signing: Option<Value>,
     brand_url: String,
     keys_origin: String,
 }
 
 impl WellKnown {
-    /// By the keys and the public URL. Keys that can't be read are refused when a process starts; here they are none.
-    pub(crate) fn new(config: &Config) -> Self {
+    /// By the keys and the public URL. Keys that can't be read are refused when a process starts; here they are none. Who takes
+    /// signatures has a brand document in any case: the protocol wants one of it.
+    pub(crate) fn new(config: &Config, takes_signatures: bool) -> Self {
         let keys = config.webhooks.signing.load().ok().flatten();
-        let Some(keys) = keys else { return Self::default() };
+        if keys.is_none() && !takes_signatures {
+            return Self::default();
+        }
         let public_url = config.public_url.as_deref().and_then(|url| Url::parse(url).ok());
         let at = |path: &str| public_url.as_ref().map(|url| under(url, path));
         let brand = public_url.as_ref().zip(at("mcp")).and_then(|(url, agent)| brand_document(url, &agent));
         // A verifier that can't find the keys must not be told of signatures.
         let findable = at(".well-known/brand.json").filter(|url| url.starts_with("https://") && brand.is_some());
         let declared = findable.zip(public_url.as_ref()).map(|(brand_url, url)| Declared {
-            signing: signing(&keys, config),
+            signing: keys.as_ref().map(|keys| signing(keys, config)),
             brand_url,
             keys_origin: url.origin().ascii_serialization(),
         });
-        Self { jwks: Some(jwks_document(keys.published())), brand, declared }
+        let published = keys.as_ref().map(SigningKeys::published).unwrap_or_default();
+        Self { jwks: Some(jwks_document(published)), brand, declared }
     }
 
     /// Says in the capabilities how webhooks are signed, and where the keys are.
     pub(crate) fn declare(&self, capabilities: &mut Value) {
         let (Some(declared), Some(body)) = (&self.declared, capabilities.as_object_mut()) else { return };
-        body.insert("webhook_signing".into(), declared.signing.clone());
+        if let Some(signing) = &declared.signing {
+            body.insert("webhook_signing".into(), signing.clone());
+        }
         let identity = body.entry("identity").or_insert_with(|| Value::Object(Map::new()));
         let Some(identity) = identity.as_object_mut() else { return };
         identity.entry("brand_json_url").or_insert_with(|| declared.brand_url.clone().into());
+        if declared.signing.is_none() {
+            return;
+        }
         // Verifiers refuse keys whose origin was not said, wherever the brand document points.
         let origins = identity.entry("key_origins").or_insert_with(|| Value::Object(Map::new()));
         if let Some(origins) = origins.as_object_mut() {
@@ -75,7 +84,7 @@ fn signing(keys: &SigningKeys, config: &Config) -> Value {
     let algorithms: BTreeSet<&str> = keys.published().iter().map(|key: &Jwk| key.algorithm().name()).collect();
     let mut signing = json!({
         "supported": true,
-        "profile": TAG,
+        "profile": Profile::WEBHOOKS.tag(),
         "algorithms": algorithms,
         "legacy_hmac_fallback": config.webhooks.legacy_authentication,
     });
@@ -129,7 +138,7 @@ mod tests {
         let declared = |config: &Config| {
             let mut capabilities =
                 json!({"identity": {"key_origins": {"governance_signing": "https://other.example"}}});
-            let known = WellKnown::new(config);
+            let known = WellKnown::new(config, false);
             known.declare(&mut capabilities);
             (known, capabilities)
         };
@@ -137,7 +146,10 @@ mod tests {
         assert_eq!(known.brand.unwrap()["agents"][0]["url"], "https://seller.example/mcp");
         assert_eq!(known.jwks.unwrap()["keys"].as_array().unwrap().len(), 1);
         let signing = &capabilities["webhook_signing"];
-        assert_eq!((&signing["profile"], &signing["algorithms"]), (&json!(TAG), &json!(["ecdsa-p256-sha256"])));
+        assert_eq!(
+            (&signing["profile"], &signing["algorithms"]),
+            (&json!(Profile::WEBHOOKS.tag()), &json!(["ecdsa-p256-sha256"]))
+        );
         assert_eq!(signing["delivery_retry_horizon_seconds"], 259_200);
         assert_eq!(capabilities["identity"]["brand_json_url"], "https://seller.example/.well-known/brand.json");
         let origins =
@@ -154,5 +166,12 @@ mod tests {
             let (known, capabilities) = declared(&config);
             assert_eq!((known.jwks.is_some(), capabilities.get("webhook_signing")), (published, None));
         }
+        // Who signs nothing and takes signatures has a brand document all the same.
+        let known = WellKnown::new(&Config { public_url: Some("https://s.example".into()), ..Config::default() }, true);
+        let mut capabilities = json!({});
+        known.declare(&mut capabilities);
+        assert_eq!(known.jwks, Some(json!({"keys": []})));
+        let identity = json!({"brand_json_url": "https://s.example/.well-known/brand.json"});
+        assert_eq!(capabilities, json!({"identity": identity}));
     }
 }

@@ -1,5 +1,6 @@
 //! An issuer's public keys, as it publishes them (RFC 7517).
 
+use crate::jwks::{Cache, KeySet, Unavailable};
 use jsonwebtoken::{
     Algorithm::{self, ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512},
     DecodingKey, crypto,
@@ -39,17 +40,29 @@ impl fmt::Debug for Key {
 #[derive(Debug, Default)]
 pub(super) struct Keys(Vec<Arc<Key>>);
 
-impl Keys {
+impl KeySet for Keys {
     /// What else is published (keys for encryption, of other kinds, broken ones) is left out.
-    pub(super) fn read(published: &[Value]) -> Self {
+    fn read(published: &[Value]) -> Self {
         Self(published.iter().filter_map(read).map(Arc::new).collect())
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.0.len()
     }
+}
 
+impl Cache<Keys> {
+    /// The keys that may have signed a token, none if the issuer has none such.
+    pub(super) async fn keys(
+        self: &Arc<Self>,
+        id: Option<&str>,
+        algorithm: Algorithm,
+    ) -> Result<Vec<Arc<Key>>, Unavailable> {
+        self.find(|keys| keys.of(id, algorithm)).await
+    }
+}
+
+impl Keys {
     /// Those that may have signed: of this id; or, without one, the only one for the algorithm. Several are none, because a token
     /// that does not say which is not to be tried on all.
     pub(super) fn of(&self, id: Option<&str>, algorithm: Algorithm) -> Vec<Arc<Key>> {

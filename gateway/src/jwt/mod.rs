@@ -5,20 +5,24 @@
 //! - Nothing of a token is in a log line, an error or a `Debug`.
 //! - However many tokens come, the issuer is asked once in a while.
 
-mod cache;
 mod keys;
 #[cfg(test)]
 mod tests;
 mod token;
 
-use crate::{AuthError, Authenticator, Principal, presented_key, resource::ProtectedResource};
+use crate::{
+    AuthError, Authenticator, Principal,
+    jwks::{Cache, Source, Times, Unavailable},
+    presented_key,
+    resource::ProtectedResource,
+};
 use async_trait::async_trait;
 use axum::http::HeaderMap;
-use cache::{Cache, Source, Times, Unavailable};
 use handoff_client::{
     Environment,
     jwt::{JwksError, JwtSettings},
 };
+use keys::Keys;
 use secrecy::{ExposeSecret, SecretString};
 use std::{fmt, sync::Arc, time::SystemTime};
 use token::{Expected, Refusal, Token};
@@ -28,7 +32,7 @@ use url::Url;
 /// Lets in whoever has an access token of one issuer, for this seller.
 pub struct JwtAuthenticator {
     expected: Expected,
-    cache: Arc<Cache>,
+    cache: Arc<Cache<Keys>>,
     resource: ProtectedResource,
     fresh: AbortHandle,
 }
@@ -42,7 +46,7 @@ impl JwtAuthenticator {
 
     fn with_source(settings: &JwtSettings, source: impl Source, resource: Url) -> Self {
         let times = Times { refresh: settings.refresh, cooldown: settings.cooldown, keep: settings.keep };
-        let cache = Cache::new(source, times);
+        let cache = Cache::new(&settings.issuer, source, times);
         let fresh = cache.keep_fresh();
         let expected = Expected {
             issuer: settings.issuer.clone(),

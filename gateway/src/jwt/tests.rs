@@ -357,7 +357,7 @@ async fn who_hangs_up_makes_nobody_ask_again() {
         cooldown: Duration::from_secs(10),
         keep: Duration::from_secs(3_600),
     };
-    let cache = Cache::new(issuer.clone(), times);
+    let cache = Cache::<Keys>::new("issuer", issuer.clone(), times);
     for _ in 0..3 {
         let asking = cache.clone();
         let call = tokio::spawn(async move { asking.keys(Some("a"), Algorithm::EdDSA).await.map(|keys| keys.len()) });

@@ -2,6 +2,7 @@
 
 mod ledger;
 mod looking;
+mod nonces;
 mod proposals;
 mod reset;
 mod sandbox;

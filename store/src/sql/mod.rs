@@ -7,6 +7,7 @@ pub(crate) mod cursor;
 pub(crate) mod directives;
 mod keys;
 pub(crate) mod list;
+pub(crate) mod nonces;
 pub(crate) mod proposals;
 pub(crate) mod requests;
 pub(crate) mod reset;

@@ -17,6 +17,7 @@ mod ledger_support;
 mod life;
 mod lists;
 mod maintenance;
+mod nonces;
 mod observing;
 mod offers;
 mod plain_ledger;
@@ -166,6 +167,11 @@ contract! {
         a_secret_without_keys_leaves_nothing,
         contexts_are_looked_into_page_by_page,
         looking_into_contexts_is_bounded,
+    }
+    nonces {
+        a_nonce_counts_once_for_its_key_and_time,
+        of_one_nonce_at_once_one_is_the_first,
+        a_key_has_so_many_nonces_at_once,
     }
     observing {
         an_observer_is_told_each_transition_once,

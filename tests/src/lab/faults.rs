@@ -7,10 +7,10 @@ use handoff_proto::{
 };
 use handoff_store::{
     Candidate, Claim, ClaimView, Cleared, DirectView, Directive, Forced, Health, KeptProposals, Lease, NewClaim,
-    Notification, Observation, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalKey,
-    ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled,
-    SandboxRequest, SandboxStore, Seen, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery,
-    WebhookFilter, WebhookRecord, WebhookState,
+    NonceStore, NonceUse, Notification, Observation, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter,
+    ProposalKey, ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError,
+    Resealed, Ruled, SandboxRequest, SandboxStore, Seen, SweepBounds, Swept, TaskPage, UsedNonce, Viewer,
+    WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
 };
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -362,5 +362,16 @@ impl SandboxStore for FaultyRegistry {
 
     async fn clear_directives(&self, scope: Option<&str>, dry_run: bool) -> Result<u64> {
         self.around("clear_directives", self.inner.clear_directives(scope, dry_run)).await
+    }
+}
+
+#[async_trait::async_trait]
+impl NonceStore for FaultyRegistry {
+    async fn use_nonce(&self, used: &UsedNonce) -> Result<NonceUse> {
+        self.around("use_nonce", self.inner.use_nonce(used)).await
+    }
+
+    async fn prune_nonces(&self, now: i64) -> Result<()> {
+        self.inner.prune_nonces(now).await
     }
 }

@@ -94,6 +94,12 @@ impl Jwk {
         if self.kty == "EC" { Algorithm::Es256 } else { Algorithm::Ed25519 }
     }
 
+    /// Are its kind, its curve and its algorithm those of one key?
+    pub fn is_consistent(&self) -> bool {
+        let parts = (self.kty.as_str(), self.crv.as_str(), self.alg.as_str());
+        matches!(parts, ("OKP", "Ed25519", "EdDSA") | ("EC", "P-256", "ES256"))
+    }
+
     /// Is this the key's signature over the text?
     pub fn verifies(&self, text: &[u8], signature: &[u8]) -> bool {
         let decode = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part).ok();

@@ -1,24 +1,29 @@
-//! The RFC 9421 profile `adcp/webhook-signing/v1` (AdCP, security, "Webhook callbacks").
+//! The RFC 9421 profiles of AdCP (security, "Signed requests" and "Webhook callbacks"): of webhooks, which sellers sign, and of requests, which buyers
+//! do. Both are signed and verified here.
 //!
-//! A signature is base64url without padding inside its structured field, as this profile has it throughout 3.x, and not the
-//! padded base64 of RFC 8941; no library for structured fields writes that. `Content-Digest` is as RFC 9530 has it: so do the
-//! protocol's vectors and its SDK, whatever their page says.
+//! In the profile of webhooks a signature is base64url without padding inside its structured field throughout 3.x, and not the
+//! padded base64 of RFC 8941; no library for structured fields reads or writes that. `Content-Digest` is as RFC 9530 has it: so do the
+//! protocol's vectors and its SDK, whatever their page says. What requests have, [`Profile`] says.
 
-mod input;
+mod fields;
+mod profile;
+#[cfg(test)]
+mod request_vectors;
 mod sign;
+mod signed;
 #[cfg(test)]
 pub(crate) mod vectors;
 mod verify;
 
-pub use sign::{Headers, Request, SIGNATURE_SECONDS, sign};
-pub use verify::{Received, ReplayGuard, VerifyError, verify};
+pub use profile::{ContentDigest, Profile, VerifyError};
+pub use sign::{Headers, Request, SIGNATURE_SECONDS, sign, sign_as};
+pub use signed::{Head, Signed};
+pub use verify::{Received, ReplayGuard, verify};
 
 use crate::Target;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use ring::digest;
 
-/// The profile's `tag`.
-pub const TAG: &str = "adcp/webhook-signing/v1";
 /// What a body is sent as; nothing else is signed.
 pub const CONTENT_TYPE: &str = "application/json";
 /// What a signature must cover, in the order in which it is signed.

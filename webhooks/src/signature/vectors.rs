@@ -36,13 +36,17 @@ impl Vector {
         serde_json::from_value(self.json["jwks_ref"].clone()).unwrap()
     }
 
-    pub(crate) fn keys(&self) -> Vec<Jwk> {
-        let refs = self.jwks_ref();
-        let keys = refs.iter().map(|kid| match self.json["jwks_override"].get(kid) {
-            Some(key) => key.clone(),
-            None => raw_key(kid),
-        });
-        keys.map(|key| serde_json::from_value(key).unwrap()).collect()
+    /// The keys that it is verified with, of those of its kind.
+    pub(crate) fn keys(&self, kind: &str) -> Vec<Jwk> {
+        let instead = &self.json["jwks_override"];
+        let keys: Vec<Value> = match instead["keys"].as_array() {
+            Some(keys) => keys.clone(),
+            None => {
+                let refs = self.jwks_ref();
+                refs.iter().map(|kid| instead.get(kid).cloned().unwrap_or_else(|| raw_key(kind, kid))).collect()
+            }
+        };
+        keys.into_iter().map(|key| serde_json::from_value(key).unwrap()).collect()
     }
 }
 
@@ -51,9 +55,9 @@ pub(crate) fn read(path: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-pub(crate) fn all(kind: &str) -> Vec<Vector> {
-    let mut paths: Vec<_> =
-        root().join("webhook-signing").join(kind).read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+/// Those in this directory.
+pub(crate) fn all(directory: &str) -> Vec<Vector> {
+    let mut paths: Vec<_> = root().join(directory).read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     let vectors = paths.iter().map(|path| Vector {
         name: path.file_name().unwrap().to_string_lossy().into_owned(),
@@ -63,14 +67,14 @@ pub(crate) fn all(kind: &str) -> Vec<Vector> {
 }
 
 /// The Ed25519 key of this id, with its private part.
-pub(crate) fn signer(kid: &str) -> LocalKey {
-    let key = raw_key(kid);
+pub(crate) fn signer(kind: &str, kid: &str) -> LocalKey {
+    let key = raw_key(kind, kid);
     let part = |name: &str| BASE64_URL_SAFE_NO_PAD.decode(key[name].as_str().unwrap()).unwrap();
     LocalKey::from_ed25519_seed(&part("_private_d_for_test_only"), &part("x")).unwrap().with_kid(kid)
 }
 
-fn raw_key(kid: &str) -> Value {
-    let keys = read("webhook-signing/keys.json");
+fn raw_key(kind: &str, kid: &str) -> Value {
+    let keys = read(&format!("{kind}/keys.json"));
     keys["keys"].as_array().unwrap().iter().find(|key| key["kid"] == kid).unwrap().clone()
 }
 

@@ -6,7 +6,8 @@ use handoff_activities::seller::Handlers;
 use handoff_client::{ApiKeys, Config, Environment, duration};
 use handoff_gateway::{
     AccountResolver, AnyAccount, ApiKeyAuthenticator, Authenticator, ConfiguredAccounts, Contract, Gateway,
-    GatewayParts, GatewaySettings, JwtAuthenticator, RateLimit, SandboxAccount, TokensBeside,
+    GatewayParts, GatewaySettings, JwtAuthenticator, RateLimit, RequestSigning, SandboxAccount, SignatureVerifier,
+    TokensBeside,
 };
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
@@ -49,6 +50,9 @@ pub(crate) struct GatewayArgs {
     /// control them, each agent's sandbox account alone
     #[arg(long, env = "HANDOFF_ACCOUNTS_FILE", value_name = "FILE", global = true, help_heading = "Gateway")]
     accounts_file: Option<PathBuf>,
+    /// TOML file with the agents whose signed requests (RFC 9421) are taken, and how they sign; without one signatures are not looked at
+    #[arg(long, env = "HANDOFF_REQUEST_SIGNING_FILE", value_name = "FILE", global = true, help_heading = "Gateway")]
+    request_signing_file: Option<PathBuf>,
     /// Requests a second of one agent on this process; 0 is any number
     #[arg(
         long,
@@ -162,11 +166,20 @@ impl GatewayArgs {
                     .context("access tokens can't be taken")?;
                 Ok(Arc::new(TokensBeside::new(tokens, ApiKeyAuthenticator::new(keys))))
             }
-            None if keys.is_empty() => bail!(
-                "nobody could call: set HANDOFF_API_KEYS_FILE to a file with lines of `handoff api-key generate`, or HANDOFF_JWT_ISSUER"
+            None if keys.is_empty() && self.request_signing_file.is_none() => bail!(
+                "nobody could call: set HANDOFF_API_KEYS_FILE to a file with lines of `handoff api-key generate`, HANDOFF_JWT_ISSUER, or HANDOFF_REQUEST_SIGNING_FILE"
             ),
             None => Ok(Arc::new(ApiKeyAuthenticator::new(keys))),
         }
+    }
+
+    // Needs a Tokio runtime.
+    fn signatures(&self, config: &Config) -> Result<Option<SignatureVerifier>> {
+        let Some(file) = &self.request_signing_file else { return Ok(None) };
+        let settings = RequestSigning::read(file).context("HANDOFF_REQUEST_SIGNING_FILE can't be used")?;
+        let verifier =
+            SignatureVerifier::new(settings, config).context("HANDOFF_REQUEST_SIGNING_FILE can't be used")?;
+        Ok(Some(verifier))
     }
 
     fn accounts(&self, front: &FrontDoor, config: &Config) -> Result<Arc<dyn AccountResolver>> {
@@ -200,6 +213,7 @@ pub(crate) async fn open(
 ) -> Result<Gateway> {
     let settings = args.settings(config)?;
     let authenticator = args.authenticator(front, config, development)?;
+    let signatures = args.signatures(config)?;
     let accounts = args.accounts(front, config)?;
     let registry = handoff_store::connect(&config.registry_url, config.registry_options()?)
         .await
@@ -210,6 +224,7 @@ pub(crate) async fn open(
         registry,
         handlers,
         authenticator,
+        signatures,
         accounts,
         contract,
         settings,

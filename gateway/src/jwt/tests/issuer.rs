@@ -1,6 +1,6 @@
 //! An issuer that signs as a test says, and publishes its keys or is away.
 
-use super::super::cache::Source;
+use crate::jwks::Source;
 use async_trait::async_trait;
 use base64::{
     Engine,

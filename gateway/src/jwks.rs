@@ -1,9 +1,7 @@
-//! The issuer's keys as they are known here: read in the background, and once more where a token names an unknown one.
+//! Keys that somebody publishes, as they are known here: read in the background, and once more where somebody names an unknown one.
 
-use super::keys::{Key, Keys};
 use async_trait::async_trait;
 use handoff_client::jwt::{JwksError, JwksSource};
-use jsonwebtoken::Algorithm;
 use serde_json::Value;
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -15,10 +13,10 @@ use tokio::{
     time::Instant,
 };
 
-/// Reads an issuer's keys.
+/// Reads published keys.
 #[async_trait]
-pub(super) trait Source: Send + Sync + 'static {
-    /// As the issuer publishes them now.
+pub(crate) trait Source: Send + Sync + 'static {
+    /// As they are published now.
     async fn fetch(&self) -> Result<Vec<Value>, JwksError>;
 }
 
@@ -29,63 +27,75 @@ impl Source for JwksSource {
     }
 }
 
+/// Keys that were read.
+pub(crate) trait KeySet: Send + Sync + Sized + 'static {
+    /// Those of what is published that can be used.
+    fn read(published: &[Value]) -> Self;
+
+    /// How many there are.
+    fn len(&self) -> usize;
+}
+
 /// How long what was read is good for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
+pub(crate) struct Times {
     /// How often it is read.
-    pub(super) refresh: Duration,
-    /// How long after a try nobody's token causes another.
-    pub(super) cooldown: Duration,
+    pub(crate) refresh: Duration,
+    /// How long after a try nobody causes another.
+    pub(crate) cooldown: Duration,
     /// How long it is good for when it can't be read again.
-    pub(super) keep: Duration,
+    pub(crate) keep: Duration,
 }
 
 /// The keys can't be told at the moment.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unavailable;
+pub(crate) struct Unavailable;
 
-pub(super) struct Cache {
+/// The keys of one publisher.
+pub(crate) struct Cache<K> {
+    /// Whose keys they are, for the log.
+    whose: String,
     source: Box<dyn Source>,
     times: Times,
-    known: RwLock<Known>,
+    known: RwLock<Known<K>>,
     /// Held by whoever reads the keys, so that there is one at a time.
     turn: Arc<Mutex<()>>,
 }
 
-#[derive(Default)]
-struct Known {
-    keys: Option<(Arc<Keys>, Instant)>,
+struct Known<K> {
+    keys: Option<(Arc<K>, Instant)>,
     tried: Option<Instant>,
     failed: bool,
 }
 
-impl Cache {
-    pub(super) fn new(source: impl Source, times: Times) -> Arc<Self> {
-        Arc::new(Self { source: Box::new(source), times, known: RwLock::default(), turn: Arc::default() })
+impl<K: KeySet> Cache<K> {
+    pub(crate) fn new(whose: impl Into<String>, source: impl Source, times: Times) -> Arc<Self> {
+        let known = RwLock::new(Known { keys: None, tried: None, failed: false });
+        Arc::new(Self { whose: whose.into(), source: Box::new(source), times, known, turn: Arc::default() })
     }
 
-    /// The keys that may have signed a token, none if the issuer has none such. What is not known is asked for, unless the issuer was
-    /// asked just now.
-    pub(super) async fn keys(
-        self: &Arc<Self>,
-        id: Option<&str>,
-        algorithm: Algorithm,
-    ) -> Result<Vec<Arc<Key>>, Unavailable> {
-        let found = self.find(id, algorithm);
+    /// What is picked of the keys, nothing if there are none such. What is not known is asked for, unless that was done just now.
+    pub(crate) async fn find<T>(self: &Arc<Self>, pick: impl Fn(&K) -> Vec<T>) -> Result<Vec<T>, Unavailable> {
+        let found = self.known(&pick);
         if !found.is_empty() {
             return Ok(found);
         }
         self.ask().await;
-        match self.find(id, algorithm) {
+        match self.known(&pick) {
             found if !found.is_empty() => Ok(found),
-            // It may be one that the issuer has, had it been reached.
+            // It may be one that is published, had its publisher been reached.
             _ if self.is_in_doubt() => Err(Unavailable),
             _ => Ok(Vec::new()),
         }
     }
 
+    /// The same of what is known now.
+    pub(crate) fn known<T>(&self, pick: impl Fn(&K) -> Vec<T>) -> Vec<T> {
+        self.current().map(|keys| pick(&keys)).unwrap_or_default()
+    }
+
     /// Reads the keys now and from now on, until the handle is aborted.
-    pub(super) fn keep_fresh(self: &Arc<Self>) -> AbortHandle {
+    pub(crate) fn keep_fresh(self: &Arc<Self>) -> AbortHandle {
         let cache = self.clone();
         let running = tokio::spawn(async move {
             loop {
@@ -104,11 +114,7 @@ impl Cache {
         running.abort_handle()
     }
 
-    fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Vec<Arc<Key>> {
-        self.current().map(|keys| keys.of(id, algorithm)).unwrap_or_default()
-    }
-
-    fn current(&self) -> Option<Arc<Keys>> {
+    fn current(&self) -> Option<Arc<K>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let (keys, read_at) = known.keys.as_ref()?;
         (read_at.elapsed() < self.times.keep).then(|| keys.clone())
@@ -135,7 +141,7 @@ impl Cache {
     }
 
     async fn read(&self, _turn: OwnedMutexGuard<()>) {
-        let fetched = self.source.fetch().await.map(|published| Keys::read(&published));
+        let fetched = self.source.fetch().await.map(|published| K::read(&published));
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         known.tried = Some(now);
@@ -144,15 +150,15 @@ impl Cache {
             Ok(keys) => {
                 let before = known.keys.as_ref().map(|(keys, _)| keys.len());
                 if failed_before || before != Some(keys.len()) {
-                    tracing::info!(keys = keys.len(), "the issuer's keys were read");
+                    tracing::info!(of = self.whose, keys = keys.len(), "published keys were read");
                 }
                 known.keys = Some((Arc::new(keys), now));
             }
             // Once for as long as it lasts.
             Err(error) if !failed_before => {
-                tracing::warn!(%error, "the issuer's keys can't be read; what is known of them is used");
+                tracing::warn!(of = self.whose, %error, "published keys can't be read; what is known of them is used");
             }
-            Err(error) => tracing::debug!(%error, "the issuer's keys still can't be read"),
+            Err(error) => tracing::debug!(of = self.whose, %error, "published keys still can't be read"),
         }
     }
 }
