@@ -11,11 +11,11 @@ use handoff_proto::{
     wire::{Bought, ListTasksRequest, OfferedProposal, TaskStatus},
 };
 use handoff_store::{
-    Backend, Candidate, CipherError, Claim, ClaimView, DirectView, Directive, Forced, Health, KeptProposals, Lease,
-    NewClaim, Notification, Observation, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter,
-    ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled,
-    SandboxStore, Seen, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter,
-    WebhookRecord, WebhookState,
+    Backend, Candidate, CipherError, Claim, ClaimView, DirectView, Directive, Forced, GovernanceBinding,
+    GovernanceStore, Health, KeptProposals, Lease, NewClaim, Notification, Observation, OpenTasks, Proposal,
+    ProposalCause, ProposalEntry, ProposalFilter, ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled,
+    Registry, RegistryError, Resealed, Ruled, SandboxStore, Seen, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt,
+    WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
 };
 use prost::Message;
 use serde::Serialize;
@@ -351,6 +351,17 @@ impl SandboxStore for FakeRegistry {
     async fn claim_forced(&self, claim: &NewClaim, _: &Directive, replaces: Option<Seen>) -> Result<Forced> {
         self.forcing.lock().unwrap().push((claim.clone(), replaces));
         self.forced.lock().unwrap().pop_front().unwrap_or(Ok(Forced::Passed))
+    }
+}
+
+#[async_trait]
+impl GovernanceStore for FakeRegistry {
+    async fn bind_governance(&self, _: &GovernanceBinding) -> Result<()> {
+        Ok(())
+    }
+
+    async fn governance(&self, _: &str) -> Result<Option<GovernanceBinding>> {
+        Ok(None)
     }
 }
 

@@ -1,11 +1,11 @@
 //! A registry whose calls are measured.
 
 use crate::{
-    CallOutcome, Candidate, Claim, ClaimView, DirectView, Directive, Forced, Health, KeptProposals, Lease, NewClaim,
-    Notification, Observation, Observer, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter,
-    ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled,
-    SandboxStore, Seen, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter,
-    WebhookRecord, WebhookState,
+    CallOutcome, Candidate, Claim, ClaimView, DirectView, Directive, Forced, GovernanceBinding, GovernanceStore,
+    Health, KeptProposals, Lease, NewClaim, Notification, Observation, Observer, OpenTasks, Proposal, ProposalCause,
+    ProposalEntry, ProposalFilter, ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry,
+    RegistryError, Resealed, Ruled, SandboxStore, Seen, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt,
+    WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
 };
 use async_trait::async_trait;
 use handoff_proto::{
@@ -297,5 +297,16 @@ impl<R: Registry> SandboxStore for Observed<R> {
 
     async fn claim_forced(&self, claim: &NewClaim, directive: &Directive, replaces: Option<Seen>) -> Result<Forced> {
         self.measure("claim_forced", self.inner.claim_forced(claim, directive, replaces)).await
+    }
+}
+
+#[async_trait]
+impl<R: Registry> GovernanceStore for Observed<R> {
+    async fn bind_governance(&self, binding: &GovernanceBinding) -> Result<()> {
+        self.measure("bind_governance", self.inner.bind_governance(binding)).await
+    }
+
+    async fn governance(&self, scope: &str) -> Result<Option<GovernanceBinding>> {
+        self.measure("governance", self.inner.governance(scope)).await
     }
 }

@@ -11,6 +11,7 @@ mod database;
 mod decisions;
 mod direct;
 mod endings;
+mod governance;
 mod isolation;
 mod ledger_model;
 mod ledger_support;
@@ -252,6 +253,13 @@ contract! {
         concurrent_claims_use_a_directive_up_once,
         directives_are_sealed_and_resealed,
         what_no_database_can_store_of_a_directive_is_refused,
+    }
+    governance {
+        the_last_agent_that_was_named_is_the_accounts,
+        accounts_have_their_own_agents,
+        without_keys_no_credentials_are_kept,
+        credentials_are_sealed_and_resealed,
+        what_no_database_can_store_of_an_agent_is_refused,
     }
     ledger_model {
         random_operations_follow_a_plain_ledger,

@@ -6,10 +6,11 @@ use handoff_proto::{
     wire::{Bought, ListTasksRequest, OfferedProposal},
 };
 use handoff_store::{
-    Candidate, Claim, ClaimView, DirectView, Directive, Forced, Health, KeptProposals, Lease, NewClaim, Notification,
-    Observation, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalRecord, ProposalRef,
-    ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled, SandboxStore, Seen, SweepBounds,
-    Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
+    Candidate, Claim, ClaimView, DirectView, Directive, Forced, GovernanceBinding, GovernanceStore, Health,
+    KeptProposals, Lease, NewClaim, Notification, Observation, OpenTasks, Proposal, ProposalCause, ProposalEntry,
+    ProposalFilter, ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError,
+    Resealed, Ruled, SandboxStore, Seen, SweepBounds, Swept, TaskPage, Viewer, WebhookAttempt, WebhookDelivery,
+    WebhookFilter, WebhookRecord, WebhookState,
 };
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -330,5 +331,16 @@ impl SandboxStore for FaultyRegistry {
     async fn claim_forced(&self, claim: &NewClaim, directive: &Directive, replaces: Option<Seen>) -> Result<Forced> {
         let transaction = if replaces.is_some() { "replace_forced" } else { "claim_forced" };
         self.around(transaction, self.inner.claim_forced(claim, directive, replaces)).await
+    }
+}
+
+#[async_trait::async_trait]
+impl GovernanceStore for FaultyRegistry {
+    async fn bind_governance(&self, binding: &GovernanceBinding) -> Result<()> {
+        self.around("bind_governance", self.inner.bind_governance(binding)).await
+    }
+
+    async fn governance(&self, scope: &str) -> Result<Option<GovernanceBinding>> {
+        self.inner.governance(scope).await
     }
 }
