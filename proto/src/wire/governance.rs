@@ -108,7 +108,8 @@ impl Authorization {
                 question["adcp_version"] = json!("3.2");
                 question["governance_context"] = json!(context);
             }
-            (None, Some(_)) => question["adcp_major_version"] = json!(3),
+            // 3.0's has no field that would say so.
+            (None, Some(_)) => {}
         }
         if let Some(plan_id) = &self.plan_id {
             question["plan_id"] = json!(plan_id);
@@ -319,8 +320,9 @@ mod tests {
                 "adcp_version": "3.2", "governance_context": "token", "plan_id": "p"})
         );
         let question = asked(json!({"plan_id": "p", "governance_context": ""})).unwrap();
-        assert_eq!((&question["plan_id"], &question["adcp_major_version"]), (&json!("p"), &json!(3)));
-        assert!(question.get("adcp_version").is_none() && question.get("governance_context").is_none());
+        let of_3_0 = json!({"caller": "https://s.example/mcp", "phase": "purchase", "planned_delivery": {"total_budget": 1},
+            "plan_id": "p"});
+        assert_eq!(question, of_3_0);
         assert_eq!(asked(json!({"plan_id": 7})), None);
         let recipient = json!({"legal_name": "P", "bank": {"iban": "DE02"}});
         let question = asked(json!({"plan_id": "p", "invoice_recipient": recipient})).unwrap();
