@@ -61,6 +61,8 @@ async fn acme_passes_the_storyboards_but_for_what_is_explained() {
         .set("HANDOFF_SANDBOX_REVIEW_DELAY", "1s")
         .set("HANDOFF_WEBHOOK_OPERATION_ID", "assigned")
         .set("HANDOFF_WEBHOOK_SIGNING_KEYS", signing.expose_secret())
+        // Its storyboards name an agent that is nowhere; those with one are in `governance_storyboards`.
+        .set("HANDOFF_GOVERNANCE", "false")
         .set("HANDOFF_PUBLIC_URL", "https://seller.example")
         .set("ACME_CURATION_MS", "0");
     let _worker = acme.worker().unwrap();
