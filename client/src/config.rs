@@ -20,6 +20,8 @@ pub const DEFAULT_REGISTRY_URL: &str = "sqlite:.handoff/registry.db";
 
 // AdCP's `replay_ttl_seconds`.
 const PROTOCOL_TTL: (Duration, Duration) = (Duration::from_secs(3_600), Duration::from_secs(604_800));
+// A seller without a public URL.
+const NOWHERE: &str = "http://localhost/mcp";
 const LONGEST_SYNC_DEADLINE: Duration = Duration::from_secs(300);
 
 /// Whether durability and safety are required.
@@ -168,6 +170,11 @@ impl Config {
     pub fn resource_url(&self) -> Option<url::Url> {
         let url = url::Url::parse(self.public_url.as_deref()?).ok()?;
         url::Url::parse(&format!("{}/mcp", url.as_str().trim_end_matches('/'))).ok()
+    }
+
+    /// How this seller calls itself to other agents: the URL of its MCP endpoint; without a public URL, one of this machine's.
+    pub fn agent_url(&self) -> String {
+        self.resource_url().map_or_else(|| NOWHERE.to_owned(), Into::into)
     }
 
     /// The registry's URL without its password and parameters, fit to be shown.

@@ -11,11 +11,12 @@ use handoff_proto::{
     wire::{Bought, ListTasksRequest, OfferedProposal, TaskStatus},
 };
 use handoff_store::{
-    Backend, Candidate, CipherError, Claim, ClaimView, Cleared, DirectView, Directive, Forced, Health, KeptProposals,
-    Lease, NewClaim, NonceStore, NonceUse, Notification, Observation, OpenTasks, Proposal, ProposalCause,
-    ProposalEntry, ProposalFilter, ProposalKey, ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled,
-    Registry, RegistryError, Resealed, Ruled, SandboxRequest, SandboxStore, Seen, SweepBounds, Swept, TaskPage,
-    UsedNonce, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
+    Backend, Candidate, CipherError, Claim, ClaimView, Cleared, DirectView, Directive, Forced, GovernanceBinding,
+    GovernanceStore, Health, KeptProposals, Lease, NewClaim, NonceStore, NonceUse, Notification, Observation,
+    OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalKey, ProposalRecord, ProposalRef,
+    ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled, SandboxRequest, SandboxStore,
+    Seen, SweepBounds, Swept, TaskPage, UsedNonce, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter,
+    WebhookRecord, WebhookState,
 };
 use prost::Message;
 use serde::Serialize;
@@ -385,6 +386,10 @@ impl SandboxStore for FakeRegistry {
         }
         Ok(waiting)
     }
+
+    async fn clear_governance(&self, _: Option<&str>, _: bool) -> Result<u64> {
+        Ok(0)
+    }
 }
 
 #[async_trait]
@@ -395,6 +400,17 @@ impl NonceStore for FakeRegistry {
 
     async fn prune_nonces(&self, _: i64) -> Result<()> {
         unreachable!()
+    }
+}
+
+#[async_trait]
+impl GovernanceStore for FakeRegistry {
+    async fn bind_governance(&self, _: &GovernanceBinding) -> Result<()> {
+        Ok(())
+    }
+
+    async fn governance(&self, _: &str) -> Result<Option<GovernanceBinding>> {
+        Ok(None)
     }
 }
 

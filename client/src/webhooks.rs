@@ -146,16 +146,21 @@ impl WebhookSettings {
         }
     }
 
-    /// What sends them.
-    pub fn sender(&self, environment: Environment) -> Result<Sender, SenderError> {
-        let egress = Egress::new(&EgressOptions {
+    /// The way out, for whatever a buyer named.
+    pub fn egress(&self, environment: Environment) -> Result<Egress, SetupError> {
+        Egress::new(&EgressOptions {
             https_only: environment == Environment::Production,
             allowed: self.allowed(environment),
             roots: self.roots.clone(),
             connect_timeout: self.timeout,
             timeout: self.timeout,
             ..EgressOptions::default()
-        })?;
+        })
+    }
+
+    /// What sends them.
+    pub fn sender(&self, environment: Environment) -> Result<Sender, SenderError> {
+        let egress = self.egress(environment)?;
         Ok(Sender::new(egress, self.signing.load()?))
     }
 

@@ -3,6 +3,7 @@
 use crate::{
     door::Asked,
     schema::{Schemas, Strictness},
+    version,
 };
 use handoff_activities::ResultCheck;
 use handoff_proto::{
@@ -33,7 +34,7 @@ impl Contract {
 
     /// Refuses a request that is not as the protocol's schema for this tool says.
     pub(crate) fn check_request(&self, tool: &str, asked: &Asked) -> Result<(), AdcpError> {
-        let issues = self.issues(|schemas| schemas.check_request(tool, &asked.request));
+        let issues = self.issues(|schemas| schemas.check_request(tool, &version::as_latest(tool, &asked.request)));
         if issues.is_empty() {
             return Ok(());
         }

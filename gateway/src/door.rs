@@ -5,6 +5,7 @@ use crate::{
     account::{self, Resolved},
     compliance,
     contract::Contract,
+    governance,
     http::{Challenges, WellKnown},
     tools::{self, Kind},
     version,
@@ -122,6 +123,7 @@ impl Door {
         match kind {
             Kind::Verb => tools::verb(self, &asked).await,
             Kind::Plain => tools::plain(self, &asked).await,
+            Kind::Governance => governance::sync_governance(self, &asked).await,
             Kind::TaskStatus => tools::task_status(self, &asked).await,
             Kind::TaskList => tools::task_list(self, &asked).await,
             Kind::Capabilities => Ok(tools::capabilities(self)),

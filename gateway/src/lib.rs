@@ -16,6 +16,7 @@ mod compliance;
 mod contract;
 mod discovery;
 mod door;
+mod governance;
 mod http;
 mod json_check;
 mod jwks;
@@ -42,7 +43,7 @@ pub use signing::{Counterparty, KeySource, RequestSigning, SignatureVerifier, Si
 
 use axum::Router;
 use door::{Door, Limiter};
-use handoff_activities::{Activities, ActivityTimeouts, seller::Handlers};
+use handoff_activities::{Activities, ActivityTimeouts, GovernanceAgents, seller::Handlers};
 use handoff_client::{Config, Handoff, NewKeysLimit, Tasks};
 use handoff_store::Registry;
 use rustls::ServerConfig;
@@ -92,7 +93,8 @@ impl Gateway {
             contract,
             settings,
         } = parts;
-        let catalog = tools::Catalog::new(&handlers, &contract, config.compliance_testing);
+        let governed = settings.governance && handlers.governance().is_some();
+        let catalog = tools::Catalog::new(&handlers, &contract, config.compliance_testing, governed);
         let mut capabilities = tools::compose_capabilities(&handlers, &catalog, &config);
         let well_known = http::WellKnown::new(&config, signatures.is_some());
         well_known.declare(&mut capabilities);
@@ -103,6 +105,7 @@ impl Gateway {
         let timeouts = ActivityTimeouts { sandbox_review: config.sandbox_review_delay, ..ActivityTimeouts::default() };
         let activities =
             Activities::new(registry.clone(), handlers, timeouts).checking(Some(Arc::new(contract.clone())));
+        let activities = activities.with_governance(Some(agents(&registry, &config)));
         let resource = authenticator.protected_resource();
         let door = Door {
             name,
@@ -145,4 +148,11 @@ impl Gateway {
         // Their buyers hung up; what they came to is still to be recorded.
         self.door.handoff.direct_done().await;
     }
+}
+
+/// What binds governance agents to accounts, and asks them.
+fn agents(registry: &Arc<dyn Registry>, config: &Config) -> GovernanceAgents {
+    let egress = config.webhooks.egress(config.environment);
+    let egress = egress.inspect_err(|error| tracing::warn!(%error, "this gateway takes no governance agents"));
+    GovernanceAgents::new(registry.clone(), egress.ok(), config.agent_url())
 }

@@ -19,6 +19,8 @@ pub struct GatewaySettings {
     pub body_timeout: Duration,
     /// How long a plain tool may take before its caller is told to come back.
     pub tool_timeout: Duration,
+    /// Buyers may give their accounts governance agents, if the seller takes some.
+    pub governance: bool,
     /// Requests a second of one agent on this process, and how many at once; none: as many as it likes.
     pub rate_limit: Option<RateLimit>,
     /// New idempotency keys a second of one agent for one account on this process, and how many at once; none: as many as it
@@ -49,6 +51,7 @@ impl Default for GatewaySettings {
             head_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(10),
             tool_timeout: Duration::from_secs(30),
+            governance: true,
             rate_limit: None,
             new_keys: None,
         }

@@ -7,6 +7,7 @@ use handoff_proto::{
     wire::{self, AdcpError},
 };
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
 /// The versions of the protocol that are spoken.
 pub(crate) const MAJORS: [u64; 1] = [3];
@@ -58,6 +59,23 @@ fn unsupported(name: &str, value: &Value) -> AdcpError {
         .field(name)
         .suggestion(format!("Send a request of release {}.", Release::LATEST))
         .details(json!({name: value, "supported_versions": supported(), "supported_majors": MAJORS}))
+}
+
+/// A request without what only older releases have in it, so that it can be checked as of the latest: which matters a governance agent
+/// is for, where it is for all now.
+pub(crate) fn as_latest<'a>(tool: &str, request: &'a Value) -> Cow<'a, Value> {
+    if tool != wire::SYNC_GOVERNANCE || Release::of(request) == Release::LATEST {
+        return Cow::Borrowed(request);
+    }
+    let mut request = request.clone();
+    for account in request.get_mut("accounts").and_then(Value::as_array_mut).into_iter().flatten() {
+        for agent in account.get_mut("governance_agents").and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(agent) = agent.as_object_mut() {
+                agent.shift_remove("categories");
+            }
+        }
+    }
+    Cow::Owned(request)
 }
 
 /// An answer as the release has it. It was made, checked and recorded as of the latest. An error: the release has no such answer.
@@ -250,5 +268,18 @@ mod tests {
         assert_eq!(told, json!({"adcp_error": {"code": "IDEMPOTENCY_CONFLICT", "message": "m"}}));
         assert_eq!(project_error(Release::V3_0, body("INVALID_REQUEST")), body("INVALID_REQUEST"));
         assert_eq!(project_error(Release::V3_2, body("IDEMPOTENCY_CONFLICT")), body("IDEMPOTENCY_CONFLICT"));
+    }
+
+    #[test]
+    fn what_3_0_had_of_governance_agents_is_no_mistake_of_its_buyers() {
+        let agent = json!({"url": "https://g.example", "categories": ["budget_authority"]});
+        let request = json!({"adcp_major_version": 3, "accounts": [{"governance_agents": [agent]}, 5]});
+        let latest =
+            json!({"adcp_major_version": 3, "accounts": [{"governance_agents": [{"url": "https://g.example"}]}, 5]});
+        assert_eq!(*as_latest("sync_governance", &request), latest);
+        assert_eq!(*as_latest("sync_accounts", &request), request);
+        let mut of_3_2 = request;
+        of_3_2["adcp_version"] = json!("3.2");
+        assert_eq!(*as_latest("sync_governance", &of_3_2), of_3_2);
     }
 }

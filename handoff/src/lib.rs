@@ -19,9 +19,9 @@ pub use handoff_worker::{Role, Seller, Worker, WorkerSettings};
 pub mod prelude {
     pub use crate::Seller;
     pub use handoff_activities::seller::{
-        Acknowledgement, Context, Decision, DecisionDiscarded, Failure, Handler, HookContext, Progress, RequestContext,
-        ReviewOverdue, ReviewReminder, TaskCanceled, TaskCompleted, TaskContext, TaskFailed, TaskRejected, TaskSummary,
-        enqueue, task, verb,
+        Acknowledgement, Context, Decision, DecisionDiscarded, Failure, GovernancePolicy, Handler, HookContext,
+        Progress, RequestContext, ReviewOverdue, ReviewReminder, TaskCanceled, TaskCompleted, TaskContext, TaskFailed,
+        TaskRejected, TaskSummary, enqueue, task, verb,
     };
     pub use handoff_proto::wire::{AdcpError, Recovery};
     pub use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! What callers bring, checked before any database sees it: the same answer from both.
 
-use crate::{Directive, NewClaim, ProposalCause, ProposalKey, ProposalUse, RegistryError, Viewer};
+use crate::{Directive, GovernanceBinding, NewClaim, ProposalCause, ProposalKey, ProposalUse, RegistryError, Viewer};
 use handoff_proto::{
     limits::MAX_SCOPE_BYTES,
     v1::{Completion, Decision, TaskRef, completion::Outcome, decision::Kind},
@@ -10,6 +10,7 @@ use handoff_proto::{
 // Together with scope and principal these must fit one entry of a PostgreSQL index, 2,704 bytes.
 const MAX_KEY_BYTES: usize = 512;
 const MAX_NAME_BYTES: usize = 255;
+const MAX_URL_BYTES: usize = 2_048;
 // AdCP allows 255 characters, of up to four bytes.
 const MAX_SELLERS_ID_BYTES: usize = 1_020;
 
@@ -59,6 +60,17 @@ pub(crate) fn directive(directive: &Directive) -> Result<String, RegistryError> 
     name("id", &directive.id, MAX_NAME_BYTES)?;
     let decision = Decision { kind: Some(decision(&directive.decision)?) };
     serde_json::to_string(&decision).map_err(|error| invalid("decision", error.to_string()))
+}
+
+/// A governance agent that can be stored.
+pub(crate) fn governance(binding: &GovernanceBinding) -> Result<(), RegistryError> {
+    name("scope", &binding.scope, MAX_SCOPE_BYTES)?;
+    name("principal", &binding.principal, MAX_SCOPE_BYTES)?;
+    name("url", &binding.url, MAX_URL_BYTES)?;
+    if binding.credentials.is_empty() {
+        return Err(invalid("credentials", "is empty"));
+    }
+    text("credentials", &binding.credentials)
 }
 
 /// An end as it is recorded: without what the protocol marks write-only.

@@ -2,7 +2,8 @@
 //!
 //! One row per request, keyed by its task id, holds its claim, its journal entry and its task; a second table holds the
 //! append-only history. A third holds the ledger of proposals ([`ProposalStore`]), with a history of its own; a fourth what a sandbox's compliance
-//! controller wants of the next request ([`SandboxStore`]); a fifth the nonces of signed requests ([`NonceStore`]). Each method of [`Registry`] is one transaction that first locks that row.
+//! controller wants of the next request ([`SandboxStore`]); a fifth the nonces of signed requests ([`NonceStore`]); a sixth which governance agent an account has
+//! ([`GovernanceStore`]). Each method of [`Registry`] is one transaction that first locks that row.
 //!
 //! Invariants:
 //! - Every write is idempotent and guarded by state: it may run twice, late, and on two workers.
@@ -18,6 +19,7 @@ mod check;
 mod cipher;
 mod engine;
 mod error;
+mod governance;
 mod nonces;
 mod observe;
 mod observed;
@@ -37,6 +39,7 @@ mod vault;
 
 pub use cipher::{Cipher, CipherError, Place, Sealed};
 pub use error::RegistryError;
+pub use governance::{GovernanceBinding, GovernanceStore};
 pub use nonces::{NonceStore, NonceUse, UsedNonce};
 pub use observe::{Arm, CallOutcome, Event, Observer, Transition, Watch};
 pub use proposals::{

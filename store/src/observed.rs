@@ -1,11 +1,12 @@
 //! A registry whose calls are measured.
 
 use crate::{
-    CallOutcome, Candidate, Claim, ClaimView, Cleared, DirectView, Directive, Forced, Health, KeptProposals, Lease,
-    NewClaim, NonceStore, NonceUse, Notification, Observation, Observer, OpenTasks, Proposal, ProposalCause,
-    ProposalEntry, ProposalFilter, ProposalKey, ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled,
-    Registry, RegistryError, Resealed, Ruled, SandboxRequest, SandboxStore, Seen, SweepBounds, Swept, TaskPage,
-    UsedNonce, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
+    CallOutcome, Candidate, Claim, ClaimView, Cleared, DirectView, Directive, Forced, GovernanceBinding,
+    GovernanceStore, Health, KeptProposals, Lease, NewClaim, NonceStore, NonceUse, Notification, Observation, Observer,
+    OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter, ProposalKey, ProposalRecord, ProposalRef,
+    ProposalStore, ProposalUse, Reconciled, Registry, RegistryError, Resealed, Ruled, SandboxRequest, SandboxStore,
+    Seen, SweepBounds, Swept, TaskPage, UsedNonce, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter,
+    WebhookRecord, WebhookState,
 };
 use async_trait::async_trait;
 use handoff_proto::{
@@ -328,6 +329,10 @@ impl<R: Registry> SandboxStore for Observed<R> {
     async fn clear_directives(&self, scope: Option<&str>, dry_run: bool) -> Result<u64> {
         self.measure("clear_directives", self.inner.clear_directives(scope, dry_run)).await
     }
+
+    async fn clear_governance(&self, scope: Option<&str>, dry_run: bool) -> Result<u64> {
+        self.measure("clear_governance", self.inner.clear_governance(scope, dry_run)).await
+    }
 }
 
 #[async_trait]
@@ -338,5 +343,16 @@ impl<R: Registry> NonceStore for Observed<R> {
 
     async fn prune_nonces(&self, now: i64) -> Result<()> {
         self.measure("prune_nonces", self.inner.prune_nonces(now)).await
+    }
+}
+
+#[async_trait]
+impl<R: Registry> GovernanceStore for Observed<R> {
+    async fn bind_governance(&self, binding: &GovernanceBinding) -> Result<()> {
+        self.measure("bind_governance", self.inner.bind_governance(binding)).await
+    }
+
+    async fn governance(&self, scope: &str) -> Result<Option<GovernanceBinding>> {
+        self.measure("governance", self.inner.governance(scope)).await
     }
 }

@@ -1,10 +1,10 @@
 //! The contract that both databases fulfil.
 
 use crate::{
-    Candidate, Claim, ClaimView, DirectView, Health, Lease, NewClaim, NonceStore, Notification, Observation, OpenTasks,
-    ProposalStore, Reconciled, RegistryError, RegistryOptions, Resealed, SandboxStore, TaskPage, Viewer,
-    WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState, engine::Engine, observed::Observed,
-    postgres::Postgres, sqlite::Sqlite,
+    Candidate, Claim, ClaimView, DirectView, GovernanceStore, Health, Lease, NewClaim, NonceStore, Notification,
+    Observation, OpenTasks, ProposalStore, Reconciled, RegistryError, RegistryOptions, Resealed, SandboxStore,
+    TaskPage, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState, engine::Engine,
+    observed::Observed, postgres::Postgres, sqlite::Sqlite,
 };
 use async_trait::async_trait;
 use handoff_proto::{
@@ -19,7 +19,7 @@ type Result<T> = std::result::Result<T, RegistryError>;
 ///
 /// A [`TaskRef`] matches only with scope and principal; a row that does not match does not exist.
 #[async_trait]
-pub trait Registry: NonceStore + ProposalStore + SandboxStore {
+pub trait Registry: GovernanceStore + NonceStore + ProposalStore + SandboxStore {
     /// Claims an idempotency key for `claim.task`, or says what the key already means. Of two calls at once with one key,
     /// one is [`Claim::New`] and the other attaches. A request with another verb or hash is a conflict, in flight too.
     async fn claim(&self, claim: &NewClaim) -> Result<Claim>;

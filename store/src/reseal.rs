@@ -12,6 +12,7 @@ use crate::{
 };
 
 mod directives;
+mod governance;
 mod proposals;
 
 type Result<T> = std::result::Result<T, RegistryError>;
@@ -35,6 +36,7 @@ pub(crate) async fn batch<S: Store>(
     };
     if done.next.is_none() {
         directives::all(store, vault, active, dry_run, &mut done).await?;
+        governance::all(store, vault, active, dry_run, &mut done).await?;
     }
     Ok(done)
 }

@@ -124,4 +124,7 @@ pub trait SandboxStore: Send + Sync + 'static {
 
     /// Deletes the directives of all accounts, or of this one; how many there were. With `dry_run` it only counts.
     async fn clear_directives(&self, scope: Option<&str>, dry_run: bool) -> Result<u64>;
+
+    /// The same for the governance agents of sandbox accounts.
+    async fn clear_governance(&self, scope: Option<&str>, dry_run: bool) -> Result<u64>;
 }

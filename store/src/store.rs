@@ -5,6 +5,7 @@ use crate::{
     sql::{
         Dialect, HistoryRow, OpenRow, Row, Statement,
         directives::DirectiveRow,
+        governance::GovernanceRow,
         proposals::{EntryRow, ProposalRow},
         webhooks::{AttemptRow, WebhookRow},
     },
@@ -44,6 +45,9 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Reads directives outside any transaction.
     async fn directives(&self, statement: Statement) -> Result<Vec<DirectiveRow>>;
 
+    /// Reads accounts' governance agents outside any transaction.
+    async fn governance(&self, statement: Statement) -> Result<Vec<GovernanceRow>>;
+
     /// The newest migration that was applied.
     async fn schema_version(&self) -> Result<i64>;
 
@@ -68,6 +72,8 @@ pub(crate) trait Transaction: Send {
     async fn proposal_history(&mut self, statement: Statement) -> Result<Vec<EntryRow>>;
 
     async fn directives(&mut self, statement: Statement) -> Result<Vec<DirectiveRow>>;
+
+    async fn governance(&mut self, statement: Statement) -> Result<Vec<GovernanceRow>>;
 
     async fn number(&mut self, statement: Statement) -> Result<i64>;
 

@@ -5,6 +5,7 @@
 //! - [`keys`]: signing keys, their rotation, and the documents that publish them.
 //! - [`legacy`]: HMAC-SHA256 and Bearer, for buyers who asked for them.
 //! - [`Egress`]: an HTTPS client that connects only to addresses that it has checked.
+//! - [`McpAgent`]: a stranger's agent that is asked something, by the same way out.
 //! - [`retry`]: what an answer means, and when to try again.
 //!
 //! Invariants: no secret and no response body is in an error, a log line or a `Debug`; nothing here reads or writes the
@@ -14,6 +15,7 @@ pub mod egress;
 pub mod keys;
 mod lanes;
 pub mod legacy;
+mod mcp;
 mod registration;
 pub mod retry;
 mod sender;
@@ -22,6 +24,7 @@ mod target;
 
 pub use egress::{Egress, EgressOptions};
 pub use lanes::{Lane, Lanes};
+pub use mcp::{McpAgent, McpError};
 pub use registration::{Authentication, OperationIdPolicy, Policy, Registration};
 pub use sender::{Attempt, ErrorClass, Sender};
 pub use target::{MalformedTarget, Target};

@@ -5,8 +5,8 @@ use crate::{
     commands::{self, FrontDoor},
 };
 use handoff_activities::seller::{
-    Condition, Handler, Handlers, HandlersBuilder, IntoEnqueueHandler, IntoTaskHandler, IntoToolHandler,
-    IntoVerbHandler, WiringError,
+    Condition, GovernancePolicy, Handler, Handlers, HandlersBuilder, IntoEnqueueHandler, IntoTaskHandler,
+    IntoToolHandler, IntoVerbHandler, WiringError,
 };
 use handoff_gateway::{AccountResolver, Authenticator};
 use serde_json::Value;
@@ -84,6 +84,14 @@ impl<S: Send + Sync + 'static> Seller<S> {
     #[must_use]
     pub fn capabilities(mut self, capabilities: Value) -> Self {
         self.handlers.capabilities(capabilities);
+        self
+    }
+
+    /// Takes governance agents for its buyers' accounts, those of the policy: `sync_governance` is answered by Handoff, and handlers
+    /// ask the account's agent by `context.governance().check(planned_delivery)`.
+    #[must_use]
+    pub fn governance(mut self, policy: GovernancePolicy) -> Self {
+        self.handlers.governance(policy);
         self
     }
 

@@ -2,8 +2,12 @@
 
 use crate::housekeeping::{self, HousekeepingActivities};
 use anyhow::{Context, Result};
-use handoff_activities::{Activities, ActivityTimeouts, Notifier, WebhookActivities, seller::Handlers};
-use handoff_client::{Environment, HousekeepingSettings, SenderError, WebhookSettings, housekeeping::Housekeeper};
+use handoff_activities::{
+    Activities, ActivityTimeouts, GovernanceAgents, Notifier, WebhookActivities, seller::Handlers,
+};
+use handoff_client::{
+    Config, Environment, HousekeepingSettings, SenderError, WebhookSettings, housekeeping::Housekeeper,
+};
 use handoff_gateway::Contract;
 use handoff_proto::{convert::to_proto_duration, v1::WebhookPlan, verbs::VERBS, workflows::publish_task_queue};
 use handoff_store::Registry;
@@ -37,6 +41,8 @@ pub struct WorkerSettings {
     pub metrics: Metrics,
     /// How webhooks are sent.
     pub webhooks: WebhookSettings,
+    /// How the seller calls itself to governance agents: the URL of its MCP endpoint.
+    pub agent_url: String,
     /// Whether durability and safety are required.
     pub environment: Environment,
     /// Which part of the work it does.
@@ -59,6 +65,7 @@ impl Default for WorkerSettings {
             deployment: None,
             metrics: Metrics::off(),
             webhooks: WebhookSettings::default(),
+            agent_url: Config::default().agent_url(),
             environment: Environment::default(),
             role: Role::default(),
             housekeeping: HousekeepingSettings::default(),
@@ -190,7 +197,8 @@ fn engine(
             Activities::new(registry.clone(), handlers, settings.timeouts)
                 .checking(Some(Arc::new(settings.contract.clone())))
                 .with_webhooks(plan)
-                .with_notifier(notifier),
+                .with_notifier(notifier)
+                .with_governance(Some(agents(registry, settings))),
         )
         .register_workflow::<Reconcile>()?
         .register_workflow::<Redelivery>()?
@@ -199,6 +207,13 @@ fn engine(
         as_workflow_type(verb.name, || options.register_workflow::<VerbRun>().map(|_| ()))?;
     }
     temporalio_sdk::Worker::new(runtime, client.clone(), options).context("the worker can't be created")
+}
+
+/// What asks governance agents.
+fn agents(registry: &Arc<dyn Registry>, settings: &WorkerSettings) -> GovernanceAgents {
+    let egress = settings.webhooks.egress(settings.environment);
+    let egress = egress.inspect_err(|error| tracing::warn!(%error, "this worker can't ask governance agents"));
+    GovernanceAgents::new(registry.clone(), egress.ok(), settings.agent_url.as_str())
 }
 
 /// What tells webhooks of progress. `None`: it is not wanted, or this process has no way out.

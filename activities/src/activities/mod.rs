@@ -16,7 +16,10 @@ mod webhooks;
 pub use notifier::Notifier;
 pub use webhooks::WebhookActivities;
 
-use crate::seller::Handlers;
+use crate::{
+    GovernanceAgents,
+    seller::{Governance, GovernanceDesk, Handlers, RequestContext},
+};
 use handoff_proto::{
     activities::{
         Accept, Begin, Decide, Discard, Enqueue, ExpireWebhook, Notify, RecordDroppedSignals, RenewWebhook, RunTask,
@@ -68,6 +71,7 @@ pub struct Activities {
     check: Option<Arc<dyn ResultCheck>>,
     webhooks: Option<v1::WebhookPlan>,
     notifier: Option<Notifier>,
+    governance: Option<GovernanceAgents>,
 }
 
 /// Says what is wrong with a seller's result, before it is recorded or told.
@@ -80,7 +84,15 @@ pub trait ResultCheck: Send + Sync + 'static {
 impl Activities {
     /// With the registry to ask and the seller's handlers to call.
     pub fn new(registry: Arc<dyn Registry>, handlers: Handlers, timeouts: ActivityTimeouts) -> Self {
-        Self { registry, handlers: Arc::new(handlers), timeouts, check: None, webhooks: None, notifier: None }
+        Self {
+            registry,
+            handlers: Arc::new(handlers),
+            timeouts,
+            check: None,
+            webhooks: None,
+            notifier: None,
+            governance: None,
+        }
     }
 
     /// The same, with a check of what the seller's handlers answer.
@@ -105,6 +117,24 @@ impl Activities {
     pub fn with_webhooks(mut self, plan: v1::WebhookPlan) -> Self {
         self.webhooks = Some(plan);
         self
+    }
+
+    /// Lets handlers ask accounts' governance agents.
+    #[must_use]
+    pub fn with_governance(self, governance: Option<GovernanceAgents>) -> Self {
+        Self { governance, ..self }
+    }
+
+    /// What binds governance agents to accounts, and asks them.
+    pub fn governance(&self) -> Option<&GovernanceAgents> {
+        self.governance.as_ref()
+    }
+
+    // What a handler of this request may ask its account's agent.
+    fn governed(&self, request: RequestContext, body: &Value) -> RequestContext {
+        let desk = self.governance.clone().map(|agents| Arc::new(agents) as Arc<dyn GovernanceDesk>);
+        let governance = Governance::new(desk, &request.account, body);
+        request.with_governance(governance)
     }
 
     /// Tells webhooks how far tasks are, too.

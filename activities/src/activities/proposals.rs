@@ -23,7 +23,8 @@ impl Activities {
             bought: self.bought(&task, &body).await?.map(Arc::new),
             named: self.named(&task, &body).await?.into(),
         };
-        Ok((Arc::new(RequestContext::new(input, attempt).with_proposals(proposals)), body))
+        let request = RequestContext::new(input, attempt).with_proposals(proposals);
+        Ok((Arc::new(self.governed(request, &body)), body))
     }
 
     async fn bought(&self, task: &TaskRef, request: &Value) -> Result<Option<Value>, RegistryError> {

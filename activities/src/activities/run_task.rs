@@ -30,7 +30,8 @@ impl Activities {
                 &AdcpError::terminal(errors::HANDLER_MISSING, "The seller is not set up for this request.").into(),
             ));
         };
-        let request = Arc::new(RequestContext::new(&input, ctx.info().attempt));
+        let asked = serde_json::from_str(&input.request_json).unwrap_or_default();
+        let request = Arc::new(self.governed(RequestContext::new(&input, ctx.info().attempt), &asked));
         let last =
             ctx.heartbeat_details().deserialize::<serde_json::Value>().ok().flatten().filter(|last| !last.is_null());
         let notifying = self.notifier.clone().map(|notifier| Notifying::new(notifier, task.clone()));

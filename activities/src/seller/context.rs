@@ -1,6 +1,6 @@
 //! What a handler knows about the request that it works for.
 
-use super::{NamedProposal, Proposals};
+use super::{Governance, NamedProposal, Proposals};
 use handoff_proto::{convert::to_duration, v1::TaskInput};
 use serde_json::Value;
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
@@ -29,6 +29,7 @@ pub struct RequestContext {
     /// Ties the logs of this call together; may be shown to the buyer.
     pub correlation_id: String,
     pub(crate) proposals: Proposals,
+    pub(crate) governance: Governance,
 }
 
 impl RequestContext {
@@ -47,7 +48,12 @@ impl RequestContext {
             sandbox: input.sandbox,
             correlation_id: input.correlation_id.clone(),
             proposals: Proposals::default(),
+            governance: Governance::default(),
         }
+    }
+
+    pub(crate) fn with_governance(self, governance: Governance) -> Self {
+        Self { governance, ..self }
     }
 
     pub(crate) fn with_proposals(self, proposals: Proposals) -> Self {
@@ -65,6 +71,11 @@ impl RequestContext {
     /// none for this account. Nothing is reserved: of requests at once, what the last one offers stays. For verb handlers.
     pub fn named_proposal(&self, proposal_id: &str) -> Option<&NamedProposal> {
         self.proposals.named.iter().find(|named| named.proposal_id == proposal_id)
+    }
+
+    /// The governance agent of the account, which is asked before a purchase is made. For verb and task handlers.
+    pub fn governance(&self) -> &Governance {
+        &self.governance
     }
 
     /// For downstream calls: the same on every attempt of this request and different for every other; never the buyer's own key.

@@ -1,14 +1,14 @@
 //! Everything that a seller registered, checked once and then looked up by name.
 
 use super::{
-    Condition, Context, Decision, Failure, Handler, HookContext, IntoEnqueueHandler, IntoTaskHandler, IntoToolHandler,
-    IntoVerbHandler, RequestContext, Subject, TaskContext, dispatcher::Dispatcher, task::Work,
+    Condition, Context, Decision, Failure, GovernancePolicy, Handler, HookContext, IntoEnqueueHandler, IntoTaskHandler,
+    IntoToolHandler, IntoVerbHandler, RequestContext, Subject, TaskContext, dispatcher::Dispatcher, task::Work,
 };
 use futures::future::BoxFuture;
 use handoff_proto::{
     v1,
     verbs::{self, VERBS},
-    wire::AdcpError,
+    wire::{AdcpError, SYNC_GOVERNANCE},
 };
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -22,6 +22,7 @@ pub struct Handlers {
     tools: BTreeMap<String, Tool>,
     scenarios: BTreeMap<String, Call<Result<Value, AdcpError>>>,
     capabilities: Value,
+    governance: Option<GovernancePolicy>,
     pub(crate) dispatcher: Dispatcher,
 }
 
@@ -81,6 +82,11 @@ impl Handlers {
     /// What the seller says about itself beyond what its wiring says; an object.
     pub fn capabilities(&self) -> &Value {
         &self.capabilities
+    }
+
+    /// Which governance agents the seller takes for its buyers' accounts. `None`: it asks none.
+    pub fn governance(&self) -> Option<&GovernancePolicy> {
+        self.governance.as_ref()
     }
 
     /// The names of the scenarios that the seller stages for compliance tests.
@@ -172,6 +178,7 @@ pub struct HandlersBuilder<S> {
     tools: BTreeMap<String, Tool>,
     scenarios: BTreeMap<String, Call<Result<Value, AdcpError>>>,
     capabilities: Value,
+    governance: Option<GovernancePolicy>,
     dispatcher: Dispatcher,
     mistakes: Vec<WiringError>,
 }
@@ -187,6 +194,7 @@ impl<S: Send + Sync + 'static> HandlersBuilder<S> {
             tools: BTreeMap::new(),
             scenarios: BTreeMap::new(),
             capabilities: Value::Object(Default::default()),
+            governance: None,
             dispatcher: Dispatcher::default(),
             mistakes: Vec::new(),
         }
@@ -310,6 +318,11 @@ impl<S: Send + Sync + 'static> HandlersBuilder<S> {
         self.capabilities = capabilities;
     }
 
+    /// Buyers may give their accounts governance agents, of those that the policy takes.
+    pub fn governance(&mut self, policy: GovernancePolicy) {
+        self.governance = Some(policy);
+    }
+
     /// Registers one more handler of a condition.
     pub fn on<C: Condition>(&mut self, handler: impl Handler<C>) {
         self.dispatcher.register(handler);
@@ -319,6 +332,9 @@ impl<S: Send + Sync + 'static> HandlersBuilder<S> {
     pub fn build(mut self) -> Result<Handlers, Vec<WiringError>> {
         if self.verbs.is_empty() {
             self.mistakes.push(WiringError::NoVerbs);
+        }
+        if self.governance.is_some() && self.tools.contains_key(SYNC_GOVERNANCE) {
+            self.mistakes.push(WiringError::NotATool(SYNC_GOVERNANCE.to_owned()));
         }
         for (verb, registered) in &self.verbs {
             for handler in &registered.hands_off_to {
@@ -337,6 +353,7 @@ impl<S: Send + Sync + 'static> HandlersBuilder<S> {
             tools: self.tools,
             scenarios: self.scenarios,
             capabilities: self.capabilities,
+            governance: self.governance,
             dispatcher: self.dispatcher,
         })
     }
@@ -434,6 +451,7 @@ mod tests {
             seller.tool("get_media_buys", plain);
             seller.scenario("seed_product", plain);
             seller.capabilities(json!({"media_buy": {}}));
+            seller.governance(GovernancePolicy::any());
         });
         assert_eq!(found, []);
     }
@@ -457,6 +475,8 @@ mod tests {
             seller.scenario("force_task_completion", plain);
             seller.scenario("a b", plain);
             seller.capabilities(json!([]));
+            seller.tool("sync_governance", plain);
+            seller.governance(GovernancePolicy::any());
         });
         assert_eq!(
             found,
@@ -474,6 +494,7 @@ mod tests {
                 WiringError::NotAScenario("force_task_completion".into()),
                 WiringError::InvalidHandlerName("a b".into()),
                 WiringError::Capabilities,
+                WiringError::NotATool("sync_governance".into()),
                 WiringError::MissingHandler { verb: "get_products".into(), handler: "nobody".into() },
             ]
         );

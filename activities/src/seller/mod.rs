@@ -6,6 +6,7 @@ mod context;
 mod decision;
 mod dispatcher;
 mod enqueue;
+mod governance;
 mod handlers;
 mod hooks;
 mod proposal;
@@ -23,6 +24,7 @@ pub use context::{Context, RequestContext};
 pub use decision::Decision;
 pub use dispatcher::{Handler, NullHandler};
 pub use enqueue::{EnqueueFunction, EnqueueHandler, EnqueueRegistration, IntoEnqueueHandler, enqueue};
+pub use governance::{Approval, Governance, GovernancePolicy};
 pub use handlers::{Handlers, HandlersBuilder, WiringError};
 pub use handoff_store::ProposalState;
 pub use hooks::{Failure, HookContext};
@@ -33,6 +35,7 @@ pub use verb::{IntoVerbHandler, VerbFunction, VerbHandler, VerbRegistration, ver
 
 pub(crate) use conditions::Settled;
 pub(crate) use decision::{Prepared, result_json, to_json};
+pub(crate) use governance::{GovernanceDesk, Question, unavailable as governance_unavailable};
 pub(crate) use hooks::Subject;
 pub(crate) use proposal::Proposals;
 pub(crate) use task::{Host, Work};

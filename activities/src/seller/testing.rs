@@ -23,7 +23,8 @@
 //! ```
 
 use super::{
-    Context, Decision, NamedProposal, Prepared, Progress, Proposals, RequestContext, TaskContext, Work, task::Host,
+    Context, Decision, Governance, GovernanceDesk, NamedProposal, Prepared, Progress, Proposals, Question,
+    RequestContext, TaskContext, Work, task::Host,
 };
 use async_trait::async_trait;
 use handoff_proto::{
@@ -62,6 +63,7 @@ impl TestRequest {
             sandbox: false,
             correlation_id: "test".into(),
             proposals: Proposals::default(),
+            governance: Governance::default(),
         };
         Self { request, last_heartbeat: None }.task_id("task_test")
     }
@@ -130,6 +132,14 @@ impl TestRequest {
         self
     }
 
+    /// For an account whose governance agent answers so, whatever it is asked; of what this request says (`governance_context`,
+    /// `plan_id`).
+    #[must_use]
+    pub fn governed(mut self, request: &Value, answer: Value) -> Self {
+        self.request.governance = Governance::new(Some(Arc::new(Answers(answer))), &self.request.account, request);
+        self
+    }
+
     /// After an attempt that died and had remembered this.
     #[must_use]
     pub fn last_heartbeat(mut self, details: impl Into<Value>) -> Self {
@@ -153,6 +163,17 @@ impl TestRequest {
         let RequestContext { task_id, account: scope, principal, verb, .. } = self.request.clone();
         self.request.workflow_id = TaskRef { task_id, scope, principal, verb }.workflow_id();
         self
+    }
+}
+
+/// A governance agent that has made up its mind.
+struct Answers(Value);
+
+#[async_trait]
+impl GovernanceDesk for Answers {
+    async fn ask(&self, _: &str, question: Question<'_>) -> Result<Option<Value>, AdcpError> {
+        question("https://seller.test.example/mcp")?;
+        Ok(Some(self.0.clone()))
     }
 }
 

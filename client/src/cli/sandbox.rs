@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SandboxCommand {
-    /// Clear what is kept of sandbox accounts: tasks and their runs, keys, webhooks, proposals, forced answers
+    /// Clear what is kept of sandbox accounts: tasks and their runs, keys, webhooks, proposals, forced answers, governance agents
     ///
     /// Live accounts are not touched. What the seller's business keeps is the seller's to clear. Needs
     /// HANDOFF_COMPLIANCE_TESTING=true, which production refuses.
@@ -51,6 +51,7 @@ async fn reset(args: ResetArgs, config: Config, output: &Output) -> Result<Exit,
         "proposals": report.proposals.iter().map(proposal_json).collect::<Value>(),
         "runs": report.runs(),
         "directives": report.directives,
+        "governance_agents": report.governance_agents,
     });
     output.data(&shown, || {
         let requests = report.requests.iter().map(|request| {
@@ -65,9 +66,10 @@ async fn reset(args: ResetArgs, config: Config, output: &Output) -> Result<Exit,
         table(&["ID", "WHAT", "ACCOUNT", done], requests.chain(proposals))
     });
     output.talk(&format!(
-        "{requests} requests, {} open runs, {proposals} proposals and {} forced answers cleared, {left} left",
+        "{requests} requests, {} open runs, {proposals} proposals, {} forced answers and {} governance agents cleared, {left} left",
         report.runs(),
-        report.directives
+        report.directives,
+        report.governance_agents
     ));
     Ok(if report.is_partial() { Exit::Unavailable } else { Exit::Ok })
 }

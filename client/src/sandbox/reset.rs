@@ -25,6 +25,8 @@ pub struct SandboxReset {
     pub proposals: Vec<ClearedProposal>,
     /// How many forced answers waited for a request.
     pub directives: u64,
+    /// How many accounts had a governance agent.
+    pub governance_agents: u64,
 }
 
 impl SandboxReset {
@@ -97,7 +99,7 @@ impl fmt::Display for ClearAction {
 
 impl Handoff {
     /// Clears what is kept of all sandbox accounts, or of this one: requests with their keys, tasks and webhooks, after terminating
-    /// their runs; then proposals, then forced answers. Nothing is told to anybody, and nothing of a live account is touched. Cut
+    /// their runs; then proposals, forced answers and governance agents. Nothing is told to anybody, and nothing of a live account is touched. Cut
     /// off anywhere, the same call goes on. Refused unless compliance tests may control accounts here.
     pub async fn reset_sandbox(&self, scope: Option<&str>, dry_run: bool) -> Result<SandboxReset, Error> {
         may_reset(self.config())?;
@@ -122,6 +124,7 @@ impl Handoff {
             }
         }
         reset.directives = self.registry().clear_directives(scope, dry_run).await?;
+        reset.governance_agents = self.registry().clear_governance(scope, dry_run).await?;
         Ok(reset)
     }
 

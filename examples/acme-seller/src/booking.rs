@@ -1,10 +1,11 @@
 //! Guaranteed lines are booked one by one by the task handler `book_lines`.
 
 use crate::{
-    Acme, Origin, media_buy,
+    Acme, Origin, governance, media_buy,
     order_book::{Entered, Key, Ledger},
     sandbox::Knobs,
 };
+use chrono::{DateTime, Utc};
 use handoff::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
@@ -16,13 +17,16 @@ pub struct BookingOrder {
     pub lines: Vec<Line>,
     /// What the buyer is answered once they are booked.
     pub result: Value,
+    /// Until when the account's governance agent has approved it.
+    #[serde(default)]
+    pub(crate) approved_until: Option<DateTime<Utc>>,
     #[serde(default)]
     pub(crate) knobs: Knobs,
 }
 
 impl BookingOrder {
     pub(crate) fn new(lines: Vec<Line>, result: Value) -> Self {
-        Self { lines, result, knobs: Knobs::default() }
+        Self { lines, result, approved_until: None, knobs: Knobs::default() }
     }
 }
 
@@ -49,7 +53,8 @@ pub struct BookedLine {
 }
 
 /// The task handler. An attempt goes on where the last one died; a line that was booked meanwhile stays booked once.
-pub(crate) async fn book_lines(task: TaskContext<Acme>, order: BookingOrder) -> Result<Value, AdcpError> {
+pub(crate) async fn book_lines(task: TaskContext<Acme>, mut order: BookingOrder) -> Result<Value, AdcpError> {
+    governance::authorize_again(task.governance(), order.approved_until, &mut order.result).await?;
     let (acme, origin, knobs) = (task.state(), Origin::of(&task), &order.knobs);
     let total = u32::try_from(order.lines.len()).unwrap_or(u32::MAX);
     let booked: u32 = task.last_heartbeat().unwrap_or_default();

@@ -16,6 +16,8 @@
 //! A brief gets products and a draft of a proposal; a refinement changes the draft, or finalizes it; `create_media_buy` buys what
 //! was finalized. Which proposals there are, whose they are and whether one can be bought is the engine's business.
 //!
+//! Before a media buy is made, the account's governance agent is asked, if it has one (`governance`).
+//!
 //! Besides, plain tools: accounts (`sync_accounts`, `list_accounts`), the library (`list_creatives`, `list_creative_formats`), media buys
 //! (`get_media_buys`, `get_media_buy_delivery`, `provide_performance_feedback`) and `activate_signal`.
 //!
@@ -30,6 +32,7 @@ mod creatives;
 mod discovery;
 mod feedback;
 mod formats;
+mod governance;
 mod library;
 pub mod media_buy;
 mod notices;
@@ -55,6 +58,7 @@ pub use creatives::{SyncCreatives, sync_creatives};
 pub use discovery::{GetProducts, get_products, in_sandbox};
 pub use feedback::Feedback;
 pub use formats::{ListCreativeFormats, list_creative_formats};
+pub use governance::Gate;
 pub use library::{ListCreatives, list_creatives};
 pub use notices::NoticeBoard;
 pub use options::Options;
@@ -129,6 +133,7 @@ pub fn seller_with(options: Options) -> Seller<Acme> {
         .tool("list_creative_formats", formats::list)
         .tool("activate_signal", tool(signals::activate).rerunnable())
         .tool("provide_performance_feedback", feedback::provide)
+        .governance(GovernancePolicy::any())
         .capabilities(json!({
             "account": {"supported_billing": [accounts::BILLING], "required_for_products": false, "sandbox": true},
             "media_buy": {
@@ -136,6 +141,7 @@ pub fn seller_with(options: Options) -> Seller<Acme> {
                 "supported_pricing_models": ["cpm"],
                 "supports_proposals": true,
                 "features": {"audience_targeting": true},
+                "governance_aware": true,
             },
             "signals": {"discovery_modes": ["brief", "wholesale"]},
             "creative": {"has_creative_library": true},

@@ -24,6 +24,8 @@ pub(crate) struct Offer {
     /// The least that a package of it costs.
     pub(crate) minimum: u32,
     pub(crate) prices: Vec<Price>,
+    /// On which channels it is delivered.
+    pub(crate) channels: Vec<String>,
     booking: Booking,
 }
 
@@ -53,6 +55,7 @@ impl Offer {
             insertion_order: product.insertion_order,
             minimum: product.minimum,
             prices: vec![Price { option: product.pricing_option.to_owned(), cpm: product.cpm, floor: None }],
+            channels: vec![product.channel.to_owned()],
             booking: Booking::Always,
         }
     }
@@ -65,6 +68,7 @@ impl Offer {
             insertion_order: false,
             minimum: 500,
             prices: TEST_OPTIONS.map(price).to_vec(),
+            channels: vec!["display".to_owned()],
             booking: Booking::UpTo(SMALL_TEST),
         }
     }
@@ -85,6 +89,7 @@ impl Offer {
             insertion_order: product.is_guaranteed() && product.channels().contains(&"ctv"),
             minimum: 0,
             prices: product.prices().iter().filter_map(price).collect(),
+            channels: product.channels().into_iter().map(str::to_owned).collect(),
             booking: Booking::Never,
         }
     }

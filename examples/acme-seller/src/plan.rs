@@ -71,8 +71,9 @@ impl Plan {
                 let patience = knobs.patience(ticket.desk.patience());
                 // Who turns no knob waits for somebody to decide; nobody at Acme does for a test.
                 let approval = (knobs == Knobs::default()).then(|| ticket.approve_with.clone());
-                let mut decision = Decision::handoff_to_workflow(ticket.desk.handler(), Ticket { knobs, ..ticket })
-                    .deadline(patience.deadline);
+                let deadline = ticket.deadline(patience.deadline);
+                let mut decision =
+                    Decision::handoff_to_workflow(ticket.desk.handler(), Ticket { knobs, ..ticket }).deadline(deadline);
                 if let Some(after) = patience.remind_after {
                     decision = decision.remind_after(after);
                 }

@@ -5,6 +5,7 @@ use crate::{
     order_book::{Key, Ledger},
     sandbox::{EnqueueFault, Knobs, Patience},
 };
+use chrono::{DateTime, Utc};
 use handoff::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -54,13 +55,23 @@ pub struct Ticket {
     pub subject: String,
     /// The result to complete the task with, if it is approved as it is.
     pub approve_with: Value,
+    /// Until when the account's governance agent has approved it: after that, nobody at Acme can.
+    #[serde(default)]
+    pub(crate) approved_until: Option<DateTime<Utc>>,
     #[serde(default)]
     pub(crate) knobs: Knobs,
 }
 
 impl Ticket {
     pub(crate) fn new(desk: Desk, subject: impl Into<String>, approve_with: Value) -> Self {
-        Self { desk, subject: subject.into(), approve_with, knobs: Knobs::default() }
+        Self { desk, subject: subject.into(), approve_with, approved_until: None, knobs: Knobs::default() }
+    }
+
+    /// How long it may be decided on.
+    pub(crate) fn deadline(&self, usual: Duration) -> Duration {
+        let Some(until) = self.approved_until else { return usual };
+        let left = (until - Utc::now()).to_std().unwrap_or_default();
+        usual.min(left.max(Duration::from_secs(1)))
     }
 }
 

@@ -15,7 +15,7 @@
 //! | `deadline_ms` | how long the reviewer has |
 //! | `remind_after_ms` | when the reviewer is reminded |
 //! | `escalate_after_ms` | when the review is overdue |
-//! | `exit_at` | the process aborts, once for each task, at `"decide"`, `"decided"`, `"book_line_N"` (before line N), `"booked_line_N"` (after it), `"chore"`, `"enqueue"` or `"enqueued"` |
+//! | `exit_at` | the process aborts, once for each task, at `"decide"`, `"authorized"`, `"decided"`, `"book_line_N"` (before line N), `"booked_line_N"` (after it), `"chore"`, `"enqueue"` or `"enqueued"` |
 
 use crate::{
     Acme, Origin,

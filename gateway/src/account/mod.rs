@@ -11,7 +11,7 @@ pub use reference::{AccountRef, Brand, NaturalKey};
 pub use sandbox::SandboxAccount;
 
 pub(crate) use offered::resolve_offered;
-pub(crate) use scope::{NOBODY, Resolved, is_derived, required_error, resolve, scope_of_poll};
+pub(crate) use scope::{NOBODY, Resolved, is_derived, not_found, required_error, resolve, scope_of_poll};
 
 use crate::Principal;
 use async_trait::async_trait;

@@ -92,7 +92,7 @@ fn derived(principal: &Principal, brand: Option<&Brand>) -> String {
     format!("{DERIVED}{}", &digest[..digest.len().min(32)])
 }
 
-fn not_found() -> AdcpError {
+pub(crate) fn not_found() -> AdcpError {
     AdcpError::terminal("ACCOUNT_NOT_FOUND", "There is no such account.")
         .field("account")
         .suggestion("Check the account, and whether this agent may use it.")

@@ -2,6 +2,7 @@
 
 use crate::{compliance::CONTROLLER, contract::Contract};
 use handoff_activities::seller::Handlers;
+use handoff_proto::wire::SYNC_GOVERNANCE;
 use rmcp::model::Tool;
 use std::collections::BTreeMap;
 
@@ -18,6 +19,8 @@ pub(crate) enum Kind {
     TaskList,
     /// What this seller can do.
     Capabilities,
+    /// Which governance agents accounts have.
+    Governance,
     /// What a compliance test wants of a sandbox account.
     Controller,
 }
@@ -34,12 +37,15 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    pub(crate) fn new(handlers: &Handlers, contract: &Contract, compliance_testing: bool) -> Self {
+    pub(crate) fn new(handlers: &Handlers, contract: &Contract, compliance_testing: bool, governed: bool) -> Self {
         let mut kinds = BTreeMap::new();
         kinds.extend(handlers.verbs().map(|name| (name.to_owned(), Kind::Verb)));
         kinds.extend(handlers.tools().map(|name| (name.to_owned(), Kind::Plain)));
         for name in [CAPABILITIES, TASK_STATUS[0], TASK_LIST[0]] {
             kinds.insert(name.to_owned(), kind_of_own(name));
+        }
+        if governed {
+            kinds.insert(SYNC_GOVERNANCE.to_owned(), Kind::Governance);
         }
         if compliance_testing {
             kinds.insert(CONTROLLER.to_owned(), Kind::Controller);

@@ -2,6 +2,7 @@
 
 mod envelope;
 mod error;
+mod governance;
 mod list_tasks;
 mod proposals;
 mod status;
@@ -12,6 +13,10 @@ mod write_only;
 
 pub use envelope::{completed_body, failed_body, replay_body, submitted_body, with_context};
 pub use error::{AdcpError, Issue, Recovery};
+pub use governance::{
+    Authorization, CHECK_GOVERNANCE, Condition, Ruling, SYNC_GOVERNANCE, Verdict, WantedAgent, synced_agent,
+    tell_approval, wanted_agents,
+};
 pub use list_tasks::{ListTasksFilters, ListTasksRequest, Pagination, Sort, SortDirection, SortField};
 pub use proposals::{
     Bought, OfferedProposal, ProposalKind, ProposalNews, is_purchase, proposal_ending, proposal_news, proposals_named,

@@ -1,5 +1,6 @@
 //! The registry on any database: each call locks a row, applies a rule, and writes what the rule changed.
 
+mod governance;
 mod ledger;
 mod looking;
 mod nonces;

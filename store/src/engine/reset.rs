@@ -79,18 +79,18 @@ impl<S: Store> Engine<S> {
         }))
     }
 
-    pub(super) async fn clear_waiting(&self, scope: Option<&str>, dry_run: bool) -> Result<u64> {
+    pub(super) async fn clear_few(&self, few: sql::Few, scope: Option<&str>, dry_run: bool) -> Result<u64> {
         if !may_be_scope(scope) {
             return Ok(0);
         }
         if dry_run {
             let mut transaction = self.store.read().await?;
-            let waiting = transaction.number(sql::count_directives(scope)).await?;
+            let found = transaction.number(sql::count(few, scope)).await?;
             transaction.commit().await?;
-            return Ok(u64::try_from(waiting).unwrap_or(0));
+            return Ok(u64::try_from(found).unwrap_or(0));
         }
         let mut transaction = self.store.write().await?;
-        let cleared = transaction.execute(sql::delete_directives(scope)).await?;
+        let cleared = transaction.execute(sql::delete(few, scope)).await?;
         transaction.commit().await?;
         Ok(cleared)
     }

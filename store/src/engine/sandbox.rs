@@ -5,7 +5,7 @@ use crate::{
     Arm, Cleared, Directive, Forced, NewClaim, Proposal, ProposalKey, RegistryError, SandboxRequest, SandboxStore,
     Seen, Transition, check, observe,
     rules::{self, Request},
-    sql::{self, directives, requests},
+    sql::{self, directives, requests, reset::Few},
     store::{Store, Transaction},
 };
 use async_trait::async_trait;
@@ -151,6 +151,10 @@ impl<S: Store> SandboxStore for Engine<S> {
     }
 
     async fn clear_directives(&self, scope: Option<&str>, dry_run: bool) -> Result<u64> {
-        self.clear_waiting(scope, dry_run).await
+        self.clear_few(Few::Directives, scope, dry_run).await
+    }
+
+    async fn clear_governance(&self, scope: Option<&str>, dry_run: bool) -> Result<u64> {
+        self.clear_few(Few::Governance, scope, dry_run).await
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     sql::{
         Dialect, HistoryRow, OpenRow, Row, Statement,
         directives::DirectiveRow,
+        governance::GovernanceRow,
         proposals::{EntryRow, ProposalRow},
         webhooks::{AttemptRow, WebhookRow},
     },
@@ -69,6 +70,11 @@ impl Store for Postgres {
         bind!(query, statement.binds).fetch_all(&self.pool).await.map_err(refused)
     }
 
+    async fn governance(&self, statement: Statement) -> Result<Vec<GovernanceRow>> {
+        let query = sqlx::query_as(AssertSqlSafe(statement.text));
+        bind!(query, statement.binds).fetch_all(&self.pool).await.map_err(refused)
+    }
+
     async fn schema_version(&self) -> Result<i64> {
         sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations")
             .fetch_one(&self.pool)
@@ -118,6 +124,11 @@ impl store::Transaction for Transaction {
     }
 
     async fn directives(&mut self, statement: Statement) -> Result<Vec<DirectiveRow>> {
+        let query = sqlx::query_as(AssertSqlSafe(statement.text));
+        bind!(query, statement.binds).fetch_all(&mut *self.0).await.map_err(refused)
+    }
+
+    async fn governance(&mut self, statement: Statement) -> Result<Vec<GovernanceRow>> {
         let query = sqlx::query_as(AssertSqlSafe(statement.text));
         bind!(query, statement.binds).fetch_all(&mut *self.0).await.map_err(refused)
     }

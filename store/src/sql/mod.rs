@@ -5,6 +5,7 @@
 
 pub(crate) mod cursor;
 pub(crate) mod directives;
+pub(crate) mod governance;
 mod keys;
 pub(crate) mod list;
 pub(crate) mod nonces;

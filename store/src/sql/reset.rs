@@ -60,20 +60,38 @@ pub(crate) fn delete_proposal(key: &ProposalKey, seen: Seen) -> Statement {
     statement
 }
 
-/// How many directives wait; all of them are of sandbox accounts.
-pub(crate) fn count_directives(scope: Option<&str>) -> Statement {
-    of_scope("SELECT COUNT(*) FROM directives", scope)
+/// What is cleared of an account at once: it has at most one of each verb, or one at all.
+#[derive(Clone, Copy)]
+pub(crate) enum Few {
+    /// Directives that wait: all of them are of sandbox accounts.
+    Directives,
+    /// Governance agents.
+    Governance,
 }
 
-/// Deletes the directives that wait.
-pub(crate) fn delete_directives(scope: Option<&str>) -> Statement {
-    of_scope("DELETE FROM directives", scope)
+impl Few {
+    fn place(self) -> &'static str {
+        match self {
+            Self::Directives => "directives WHERE TRUE",
+            Self::Governance => "governance_agents WHERE sandbox",
+        }
+    }
 }
 
-fn of_scope(text: &str, scope: Option<&str>) -> Statement {
+/// How many there are.
+pub(crate) fn count(few: Few, scope: Option<&str>) -> Statement {
+    of_scope(format!("SELECT COUNT(*) FROM {}", few.place()), scope)
+}
+
+/// Deletes them.
+pub(crate) fn delete(few: Few, scope: Option<&str>) -> Statement {
+    of_scope(format!("DELETE FROM {}", few.place()), scope)
+}
+
+fn of_scope(text: String, scope: Option<&str>) -> Statement {
     let mut statement = Statement::new(text);
     if let Some(scope) = scope {
-        statement.push(" WHERE scope = ").bind(scope);
+        statement.push(" AND scope = ").bind(scope);
     }
     statement
 }

@@ -4,6 +4,7 @@
 //! keys. A clear text that looks like either marker is stored behind `$clear$`, so that nobody can write what can't be read.
 
 mod directives;
+mod governance;
 mod proposals;
 mod rows;
 

@@ -11,6 +11,7 @@ mod database;
 mod decisions;
 mod direct;
 mod endings;
+mod governance;
 mod isolation;
 mod ledger_model;
 mod ledger_support;
@@ -273,6 +274,14 @@ contract! {
         what_a_live_task_buys_is_no_sandboxs,
         directives_are_cleared,
         what_no_database_can_store_is_not_there_to_be_cleared,
+    }
+    governance {
+        the_last_agent_that_was_named_is_the_accounts,
+        accounts_have_their_own_agents,
+        those_of_sandboxes_can_be_cleared,
+        without_keys_no_credentials_are_kept,
+        credentials_are_sealed_and_resealed,
+        what_no_database_can_store_of_an_agent_is_refused,
     }
     ledger_model {
         random_operations_follow_a_plain_ledger,

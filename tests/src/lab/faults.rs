@@ -6,11 +6,11 @@ use handoff_proto::{
     wire::{Bought, ListTasksRequest, OfferedProposal},
 };
 use handoff_store::{
-    Candidate, Claim, ClaimView, Cleared, DirectView, Directive, Forced, Health, KeptProposals, Lease, NewClaim,
-    NonceStore, NonceUse, Notification, Observation, OpenTasks, Proposal, ProposalCause, ProposalEntry, ProposalFilter,
-    ProposalKey, ProposalRecord, ProposalRef, ProposalStore, ProposalUse, Reconciled, Registry, RegistryError,
-    Resealed, Ruled, SandboxRequest, SandboxStore, Seen, SweepBounds, Swept, TaskPage, UsedNonce, Viewer,
-    WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
+    Candidate, Claim, ClaimView, Cleared, DirectView, Directive, Forced, GovernanceBinding, GovernanceStore, Health,
+    KeptProposals, Lease, NewClaim, NonceStore, NonceUse, Notification, Observation, OpenTasks, Proposal,
+    ProposalCause, ProposalEntry, ProposalFilter, ProposalKey, ProposalRecord, ProposalRef, ProposalStore, ProposalUse,
+    Reconciled, Registry, RegistryError, Resealed, Ruled, SandboxRequest, SandboxStore, Seen, SweepBounds, Swept,
+    TaskPage, UsedNonce, Viewer, WebhookAttempt, WebhookDelivery, WebhookFilter, WebhookRecord, WebhookState,
 };
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -363,6 +363,10 @@ impl SandboxStore for FaultyRegistry {
     async fn clear_directives(&self, scope: Option<&str>, dry_run: bool) -> Result<u64> {
         self.around("clear_directives", self.inner.clear_directives(scope, dry_run)).await
     }
+
+    async fn clear_governance(&self, scope: Option<&str>, dry_run: bool) -> Result<u64> {
+        self.around("clear_governance", self.inner.clear_governance(scope, dry_run)).await
+    }
 }
 
 #[async_trait::async_trait]
@@ -373,5 +377,16 @@ impl NonceStore for FaultyRegistry {
 
     async fn prune_nonces(&self, now: i64) -> Result<()> {
         self.inner.prune_nonces(now).await
+    }
+}
+
+#[async_trait::async_trait]
+impl GovernanceStore for FaultyRegistry {
+    async fn bind_governance(&self, binding: &GovernanceBinding) -> Result<()> {
+        self.around("bind_governance", self.inner.bind_governance(binding)).await
+    }
+
+    async fn governance(&self, scope: &str) -> Result<Option<GovernanceBinding>> {
+        self.inner.governance(scope).await
     }
 }

@@ -321,7 +321,7 @@ async fn a_killed_reset_is_finished_by_the_next(kind: Kind, fault: Fault) {
 }
 
 async fn killed_resets(kind: Kind) {
-    let transactions = ["look_to_clear", "clear_request", "clear_proposal", "clear_directives"];
+    let transactions = ["look_to_clear", "clear_request", "clear_proposal", "clear_directives", "clear_governance"];
     let faults = transactions.into_iter().flat_map(|transaction| {
         [Moment::Before, Moment::After].map(|moment| Fault { transaction: transaction.into(), moment })
     });

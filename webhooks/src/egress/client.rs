@@ -1,17 +1,17 @@
 //! The client. One per process: its TLS context and its connections are shared by all deliveries.
 
 use super::{
-    EgressOptions, Networks,
+    EgressOptions, Lookup, Networks,
     resolver::{AddressRefused, Checked, NoAddress},
 };
 use crate::registration::check_host;
 use reqwest::{
-    Certificate, Client,
+    Certificate, Client, Method, Response,
     header::{ACCEPT, HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE},
     redirect,
 };
-use std::{error::Error, fmt, io, time::Duration};
-use url::Url;
+use std::{error::Error, fmt, io, sync::Arc, time::Duration};
+use url::{Host, Url};
 
 /// How much of an answer's body is read, so that its connection can be used again. What is longer costs the connection.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
@@ -81,12 +81,36 @@ pub struct Document {
     pub body: Vec<u8>,
 }
 
+/// An answer whose body is read as it comes.
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    response: Response,
+    left: usize,
+}
+
+impl Reply {
+    /// A header, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// What comes next of the body; `None`: that was all.
+    pub async fn chunk(&mut self) -> Result<Option<Vec<u8>>, EgressError> {
+        let Some(chunk) = self.response.chunk().await.map_err(|error| class(&error))? else { return Ok(None) };
+        self.left = self.left.checked_sub(chunk.len()).ok_or(EgressError::TooLarge)?;
+        Ok(Some(chunk.to_vec()))
+    }
+}
+
 /// Posts to endpoints that strangers named, and reads small documents.
 #[derive(Clone)]
 pub struct Egress {
     client: Client,
     https_only: bool,
     allowed: Networks,
+    lookup: Arc<dyn Lookup>,
+    connect_timeout: Duration,
 }
 
 impl Egress {
@@ -115,7 +139,13 @@ impl Egress {
             client = client.tls_certs_merge(roots);
         }
         let client = client.build().map_err(|error| SetupError::Client(error.to_string()))?;
-        Ok(Self { client, https_only: options.https_only, allowed: options.allowed.clone() })
+        Ok(Self {
+            client,
+            https_only: options.https_only,
+            allowed: options.allowed.clone(),
+            lookup: options.lookup.clone(),
+            connect_timeout: options.connect_timeout,
+        })
     }
 
     /// Posts a body, and reads no more of the answer than its head.
@@ -151,6 +181,35 @@ impl Egress {
             document.body.extend_from_slice(&chunk);
         }
         Ok(document)
+    }
+
+    /// Sends a request whose answer, of at most so many bytes, is the caller's to read.
+    pub async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Vec<u8>,
+        max_bytes: usize,
+    ) -> Result<Reply, EgressError> {
+        self.check(url)?;
+        let sent = self.client.request(method, url.clone()).headers(headers).body(body).send().await;
+        let response = sent.map_err(|error| class(&error))?;
+        Ok(Reply { status: response.status().as_u16(), response, left: max_bytes })
+    }
+
+    /// Whether the URL may be called, and its name has addresses that may be reached, now. Nobody is connected to; each later
+    /// connection is checked again.
+    pub async fn may_reach(&self, url: &Url) -> Result<(), EgressError> {
+        self.check(url)?;
+        let Some(Host::Domain(name)) = url.host() else { return Ok(()) };
+        let addresses = Checked::addresses(self.lookup.clone(), self.allowed.clone(), name.to_owned());
+        match tokio::time::timeout(self.connect_timeout, addresses).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) if error.is::<AddressRefused>() => Err(EgressError::Address),
+            Ok(Err(_)) => Err(EgressError::Dns),
+            Err(_) => Err(EgressError::Timeout),
+        }
     }
 
     fn check(&self, url: &Url) -> Result<(), EgressError> {

@@ -11,7 +11,8 @@ mod resolver;
 mod tests;
 
 pub use address::Networks;
-pub use client::{Answer, Document, Egress, EgressError, SetupError};
+pub use client::{Answer, Document, Egress, EgressError, Reply, SetupError};
+pub use reqwest::Method;
 pub use resolver::Lookup;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};

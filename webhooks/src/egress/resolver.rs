@@ -50,7 +50,7 @@ pub(super) struct Checked {
 }
 
 impl Checked {
-    async fn addresses(
+    pub(super) async fn addresses(
         lookup: Arc<dyn Lookup>,
         allowed: Networks,
         host: String,

@@ -96,6 +96,9 @@ pub(crate) struct GatewayArgs {
     /// How long a plain tool may take before its caller is told to come back
     #[arg(long, env = "HANDOFF_TOOL_TIMEOUT", default_value = "30s", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Gateway")]
     tool_timeout: Duration,
+    /// Whether buyers may give their accounts governance agents, where the seller takes some; those that they gave are asked all the same
+    #[arg(long, env = "HANDOFF_GOVERNANCE", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL", global = true, help_heading = "Gateway")]
+    governance: bool,
     /// How long a connection may be without a whole head of a request; longer than a proxy in front keeps idle ones
     #[arg(long, env = "HANDOFF_HEAD_TIMEOUT", default_value = "75s", value_parser = duration::parse, value_name = "DURATION", global = true, help_heading = "Gateway")]
     head_timeout: Duration,
@@ -123,6 +126,7 @@ impl GatewayArgs {
         let mut settings = GatewaySettings {
             address: self.gateway_address,
             tool_timeout: self.tool_timeout,
+            governance: self.governance,
             head_timeout: self.head_timeout,
             body_timeout: self.body_timeout,
             rate_limit: limit(self.rate_limit, self.rate_burst),

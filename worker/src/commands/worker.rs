@@ -133,6 +133,7 @@ impl WorkerArgs {
             settings.webhooks.signing = signing;
         }
         settings.environment = config.environment;
+        settings.agent_url = config.agent_url();
         settings.role = self.worker_role.unwrap_or(settings.role);
         settings.shutdown_grace = self.shutdown_grace.unwrap_or(settings.shutdown_grace);
         settings.sticky_timeout = self.sticky_timeout.unwrap_or(settings.sticky_timeout);

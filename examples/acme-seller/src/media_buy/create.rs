@@ -5,6 +5,7 @@ use crate::{
     Acme, Desk, Origin, Plan, Ticket,
     booking::{BookingOrder, Line},
     catalog::CURRENCY,
+    governance::{self, Gate},
     offers::{self, Offer},
     proposals::{self, TotalBudget},
     sandbox::Ext,
@@ -69,6 +70,17 @@ pub struct PackageRequest {
 pub async fn create(
     acme: &Acme,
     origin: &Origin,
+    request: CreateMediaBuy,
+    proposal: Option<&Value>,
+) -> Result<Plan, AdcpError> {
+    create_if(&Gate::default(), acme, origin, request, proposal).await
+}
+
+/// The same, if whoever stands at the gate agrees.
+pub async fn create_if(
+    gate: &Gate,
+    acme: &Acme,
+    origin: &Origin,
     mut request: CreateMediaBuy,
     proposal: Option<&Value>,
 ) -> Result<Plan, AdcpError> {
@@ -76,10 +88,13 @@ pub async fn create(
         request.packages = proposals::packages(proposal, request.total_budget.as_ref().ok_or_else(no_budget)?)?;
     }
     let offers = check(acme, origin, &request).await?;
-    let result = result(origin, &request);
+    let mut result = result(origin, &request);
+    let planned = governance::planned_delivery(&request, &offers, &result["total_budget"]);
+    let approved_until = gate.authorize(acme, origin, planned, &mut result).await?;
     if offers.iter().any(|offer| offer.insertion_order) {
         let subject = format!("Insertion order of {} over {CURRENCY} {}", request.brand.domain, result["total_budget"]);
-        return Ok(Plan::Review(Ticket::new(Desk::InsertionOrders, subject, result)));
+        let ticket = Ticket::new(Desk::InsertionOrders, subject, result);
+        return Ok(Plan::Review(Ticket { approved_until, ..ticket }));
     }
     let by_line = offers.into_iter().zip(&request.packages);
     let by_line = by_line.filter(|(offer, package)| offer.is_booked_by_line(package.amount()));
@@ -93,7 +108,7 @@ pub async fn create(
         })
         .collect();
     if !lines.is_empty() {
-        return Ok(Plan::Book(BookingOrder::new(lines, result)));
+        return Ok(Plan::Book(BookingOrder { approved_until, ..BookingOrder::new(lines, result) }));
     }
     let entered = enter(acme, &origin.account, &origin.token, result).await?;
     Ok(Plan::Complete(entered.into_record().result))

@@ -9,7 +9,7 @@ mod show;
 mod update;
 
 pub(crate) use assign::assign;
-pub use create::{CreateMediaBuy, create};
+pub use create::{CreateMediaBuy, create, create_if};
 pub(crate) use create::{PackageRequest, below_minimum};
 pub use delivery::{Delivered, GetMediaBuyDelivery, delivered, get_media_buy_delivery};
 pub(crate) use delivery::{deliver, get as get_delivery};
@@ -19,14 +19,15 @@ pub(crate) use show::get_media_buys;
 pub use show::{GetMediaBuys, Statuses};
 pub use update::{UpdateMediaBuy, update};
 
-use crate::{Acme, Origin, catalog, offers, plan, proposals};
+use crate::{Acme, Gate, Origin, catalog, offers, plan, proposals};
 use handoff::prelude::*;
 
 /// The handler of `create_media_buy`.
 pub(crate) async fn create_media_buy(context: Context<Acme>, request: CreateMediaBuy) -> Result<Decision, AdcpError> {
     let ext = request.ext.clone();
     let proposal = context.proposal();
-    plan::decide(&context, &ext, async |acme, origin| create(acme, origin, request, proposal).await).await
+    let gate = Gate::of(&context, ext.knobs(context.sandbox)?);
+    plan::decide(&context, &ext, async |acme, origin| create_if(&gate, acme, origin, request, proposal).await).await
 }
 
 /// The handler of `update_media_buy`.

@@ -39,6 +39,12 @@ fn good_requests() -> Vec<(String, Value)> {
             json!({"idempotency_key": fresh_key(), "accounts": [{"brand": {"domain": "acmeoutdoor.example"},
                 "operator": "pinnacle-agency.example", "billing": "operator"}]}),
         ),
+        (
+            "sync_governance",
+            json!({"idempotency_key": fresh_key(), "accounts": [{"account": account, "governance_agents": [{
+                "url": "https://localhost:1/mcp",
+                "authentication": {"schemes": ["Bearer"], "credentials": "credentials-of-thirty-two-and-more"}}]}]}),
+        ),
         ("list_accounts", json!({"pagination": {"max_results": 5}})),
         (
             "list_creatives",

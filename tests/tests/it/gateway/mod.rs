@@ -4,6 +4,8 @@ mod away;
 pub(crate) mod clients;
 mod compliance;
 mod fuzz;
+mod governance;
+mod governance_storyboards;
 mod hostile;
 mod once;
 mod proposals;
