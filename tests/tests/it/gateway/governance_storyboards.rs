@@ -1,8 +1,8 @@
 //! The protocol's governance storyboards, with a governance agent: all of them pass.
 
 use super::{
-    clients::{PROGRAMS, variable},
     compliance::{TESTING, control},
+    storyboards::run_program,
 };
 use handoff_client::{
     Config,
@@ -13,8 +13,6 @@ use handoff_tests::{
     front::{API_KEY, Acme, Front},
 };
 use serde_json::{Value, json};
-use std::process::Stdio;
-use tokio::process::Command;
 
 // What the runner would put into the sandbox, did it know which of two agents to ask; and the product of the one that has no fixture.
 const PRODUCTS: [(&str, &str, &str, u32); 3] = [
@@ -51,19 +49,11 @@ async fn acme_passes_the_governance_storyboards_with_an_agent() {
     let mut front = acme.gateway().await.unwrap();
     seed(&front).await;
     let recorder = front.recorded().await.unwrap();
-    let done = Command::new(variable("HANDOFF_BUYER_NODE").unwrap())
-        .env("NODE_PATH", variable("HANDOFF_BUYER_NODE_MODULES").unwrap())
-        .env("NODE_EXTRA_CA_CERTS", agent.authority())
-        .env("BUYER_API_KEY", API_KEY)
-        .env("GOVERNANCE_CREDENTIALS", GovernanceAgent::CREDENTIALS)
-        .args([format!("{PROGRAMS}governance_storyboards.cjs"), front.url(), agent.url()])
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    let result: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let result = run_program("governance_storyboards.cjs", &[&front.url(), &agent.url()], |runner| {
+        runner.env("NODE_EXTRA_CA_CERTS", agent.authority());
+        runner.env("BUYER_API_KEY", API_KEY).env("GOVERNANCE_CREDENTIALS", GovernanceAgent::CREDENTIALS);
+    })
+    .await;
     let steps = result["steps"].as_array().unwrap();
     let wrong: Vec<&Value> = steps.iter().filter(|step| step["outcome"] != "passed").collect();
     assert!(steps.len() == 21 && wrong.is_empty(), "{}: {wrong:#?}", steps.len());

@@ -1,7 +1,7 @@
 //! The protocol's storyboard of signed requests, run against an Acme that takes its keys: what does not pass is in
 //! `docs/conformance-results.md`, with the reason.
 
-use super::clients::{PROGRAMS, variable};
+use super::{clients::variable, storyboards::run};
 use handoff_client::hash_line;
 use handoff_tests::{
     Kind, World,
@@ -14,9 +14,7 @@ use std::{
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
-    process::Stdio,
 };
-use tokio::process::Command;
 
 const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/conformance-results.md");
 // What the runner is called here.
@@ -87,18 +85,10 @@ async fn acme_passes_the_storyboard_of_signed_requests_but_for_what_is_explained
     let acme = under_contract(Acme::new(&world).unwrap()).set("HANDOFF_COMPLIANCE_TESTING", "true");
     let _worker = acme.worker().unwrap();
     let mut front = acme.gateway().await.unwrap();
-    let done = Command::new(variable("HANDOFF_BUYER_NODE").unwrap())
-        .env("NODE_PATH", variable("HANDOFF_BUYER_NODE_MODULES").unwrap())
-        .env("BUYER_API_KEY", API_KEY)
-        .env("BUYER_STORYBOARDS", "signed_requests")
-        .args([format!("{PROGRAMS}storyboards.cjs"), front.url()])
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    let result: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let result = run(&front.url(), |runner| {
+        runner.env("BUYER_API_KEY", API_KEY).env("BUYER_STORYBOARDS", "signed_requests");
+    })
+    .await;
     let failures = result["failures"].as_array().unwrap();
     let found: BTreeSet<String> =
         failures.iter().map(|failure| failure["step"].as_str().unwrap_or_default().to_owned()).collect();

@@ -108,11 +108,15 @@ fn assert_as_told(result: &Value, credential: Credential) {
 }
 
 /// What the runner makes of the seller at this URL.
-async fn run(url: &str, configure: impl FnOnce(&mut Command)) -> Value {
+pub(super) async fn run(url: &str, configure: impl FnOnce(&mut Command)) -> Value {
+    run_program("storyboards.cjs", &[url], configure).await
+}
+
+/// What a program with the runner in it prints.
+pub(super) async fn run_program(name: &str, arguments: &[&str], configure: impl FnOnce(&mut Command)) -> Value {
     let mut command = Command::new(variable("HANDOFF_BUYER_NODE").unwrap());
-    command
-        .env("NODE_PATH", variable("HANDOFF_BUYER_NODE_MODULES").unwrap())
-        .args([format!("{PROGRAMS}storyboards.cjs"), url.to_owned()]);
+    command.env("NODE_PATH", variable("HANDOFF_BUYER_NODE_MODULES").unwrap());
+    command.arg(format!("{PROGRAMS}{name}")).args(arguments);
     configure(&mut command);
     let done = finished(&mut command).await;
     serde_json::from_slice(&done.stdout).unwrap()
