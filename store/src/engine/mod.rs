@@ -32,8 +32,9 @@ use std::{collections::HashMap, time::Duration};
 
 type Result<T> = std::result::Result<T, RegistryError>;
 
-// A key that is found taken and then free again was released in between. Once is rare.
-const CLAIM_ATTEMPTS: usize = 10;
+// A key that is found taken and then free again was released in between. Once is rare; more often than this it happens only to
+// one of as many callers who all claim it and give it back.
+const CLAIM_ATTEMPTS: usize = 50;
 // SQLite takes at most 500 parts of one compound statement.
 const ENTRIES_AT_ONCE: usize = 100;
 const MAX_ROWS: u32 = 1_000;
