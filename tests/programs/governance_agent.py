@@ -1,4 +1,5 @@
-"""A buyer's governance agent: the protocol's own server for Python, over TLS on this machine.
+"""A buyer's governance agent: a server of MCP's own package for Python, over TLS on this machine. What it is asked by the latest release is
+checked by the protocol's package; its server is not used, because loading it takes a processor most of a minute.
 
 Usage: governance_agent.py DIRECTORY CREDENTIALS [PORT]
 Takes the certificate of DIRECTORY/server.pem, prints {"port": N}, and then one line for each check that it was asked for.
@@ -18,8 +19,9 @@ import socket
 import sys
 
 import uvicorn
-from adcp.governance import validate_governance_request
-from adcp.server import GovernanceHandler, create_mcp_server
+from adcp.validation.schema_loader import get_validator
+from mcp import types
+from mcp.server.lowlevel import Server
 from starlette.responses import JSONResponse
 
 directory, credentials = pathlib.Path(sys.argv[1]), sys.argv[2]
@@ -74,58 +76,67 @@ def asked_for(request):
     return plan_id if request.get("plan_id") in (None, plan_id) else None
 
 
-class Agent(GovernanceHandler):
-    async def get_adcp_capabilities(self, params, context=None):
-        adcp = {"major_versions": [3], "idempotency": {"supported": False}}
-        return {"status": "completed", "adcp": adcp, "supported_protocols": ["governance"]}
+async def get_adcp_capabilities(request):
+    adcp = {"major_versions": [3], "idempotency": {"supported": False}}
+    return {"status": "completed", "adcp": adcp, "supported_protocols": ["governance"]}
 
-    async def sync_plans(self, params, context=None):
-        request = params if isinstance(params, dict) else params.model_dump(mode="json", exclude_unset=True)
-        test = (request.get("ext") or {}).get("test", {})
-        for plan in request["plans"]:
-            plans[plan["plan_id"]] = {**plan, "test": test}
-        synced = [{"plan_id": plan["plan_id"], "status": "active", "version": 1} for plan in request["plans"]]
-        return {"plans": synced}
 
-    async def check_governance(self, params, context=None):
-        request = params if isinstance(params, dict) else params.model_dump(mode="json", exclude_unset=True)
-        plan_id = asked_for(request)
-        plan = plans.get(plan_id)
-        told(check=request)
-        if "adcp_version" in request:
-            validate_governance_request(request)
-        if plan is None:
-            raise ValueError("there is no such plan")
-        test = plan["test"]
-        await asyncio.sleep(test.get("slow_ms", 0) / 1000)
-        match test.get("answer"):
-            case "nonsense":
-                return {"verdict": "perhaps", "check_id": 7}
-            case "error":
-                raise RuntimeError("the agent is out of order")
-            case "huge":
-                return {"verdict": "approved", "check_id": "c", "explanation": "x" * 1_000_000}
-        verdict, explanation, more = ruling(request, plan)
-        # 3.0 has no room for what came later.
-        shape = "status" if "adcp_version" not in request and "target_agent" not in request else "verdict"
-        answer = {"check_id": f"check_{secrets.token_hex(8)}", shape: verdict, "explanation": explanation, **more}
-        if shape == "status":
-            answer["plan_id"] = plan_id
-        else:
-            answer["check_type"] = "execution" if "planned_delivery" in request else "intent"
-        if verdict == "approved" or (verdict == "conditions" and shape == "status"):
-            answer["governance_context"] = f"context_{secrets.token_hex(16)}"
-            approvals[answer["governance_context"]] = plan_id
-        if test.get("answer") == "lapsed":
-            answer["expires_at"] = later(-1)
-        return answer
+async def sync_plans(request):
+    test = (request.get("ext") or {}).get("test", {})
+    for plan in request["plans"]:
+        plans[plan["plan_id"]] = {**plan, "test": test}
+    return {"plans": [{"plan_id": plan["plan_id"], "status": "active", "version": 1} for plan in request["plans"]]}
 
-    # What no test asks for, and the class does not do without.
-    async def refuse(self, request, context=None):
-        raise NotImplementedError
 
-    for name in GovernanceHandler.__abstractmethods__:
-        locals()[name] = refuse
+async def check_governance(request):
+    plan_id = asked_for(request)
+    plan = plans.get(plan_id)
+    told(check=request)
+    if "adcp_version" in request:
+        CHECK.validate(request)
+    if plan is None:
+        raise ValueError("there is no such plan")
+    test = plan["test"]
+    await asyncio.sleep(test.get("slow_ms", 0) / 1000)
+    match test.get("answer"):
+        case "nonsense":
+            return {"verdict": "perhaps", "check_id": 7}
+        case "error":
+            raise RuntimeError("the agent is out of order")
+        case "huge":
+            return {"verdict": "approved", "check_id": "c", "explanation": "x" * 1_000_000}
+    verdict, explanation, more = ruling(request, plan)
+    # 3.0 has no room for what came later.
+    shape = "status" if "adcp_version" not in request and "target_agent" not in request else "verdict"
+    answer = {"check_id": f"check_{secrets.token_hex(8)}", shape: verdict, "explanation": explanation, **more}
+    if shape == "status":
+        answer["plan_id"] = plan_id
+    else:
+        answer["check_type"] = "execution" if "planned_delivery" in request else "intent"
+    if verdict == "approved" or (verdict == "conditions" and shape == "status"):
+        answer["governance_context"] = f"context_{secrets.token_hex(16)}"
+        approvals[answer["governance_context"]] = plan_id
+    if test.get("answer") == "lapsed":
+        answer["expires_at"] = later(-1)
+    return answer
+
+
+CHECK = get_validator("check_governance", "request", version="3.2")
+TOOLS = {tool.__name__: tool for tool in (get_adcp_capabilities, sync_plans, check_governance)}
+
+
+async def list_tools(context, params):
+    return types.ListToolsResult(tools=[types.Tool(name=name, input_schema={"type": "object"}) for name in TOOLS])
+
+
+async def call_tool(context, params):
+    try:
+        answer = await TOOLS[params.name](params.arguments or {})
+    except Exception as error:
+        content = [types.TextContent(type="text", text=str(error))]
+        return types.CallToolResult(content=content, is_error=True)
+    content = [types.TextContent(type="text", text=json.dumps(answer))]
+    return types.CallToolResult(content=content, structured_content=answer)
 
 
 def guarded(app):
@@ -143,10 +154,7 @@ listener = socket.socket()
 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 listener.bind(("127.0.0.1", wanted_port))
 port = listener.getsockname()[1]
-# The package's own validation takes no check of 3.0.
-mcp = create_mcp_server(
-    Agent(), name="governance", port=port, validation=None, enable_dns_rebinding_protection=False
-)
+mcp = Server("governance", on_list_tools=list_tools, on_call_tool=call_tool)
 config = uvicorn.Config(
     guarded(mcp.streamable_http_app()),
     ssl_certfile=directory / "server.pem",

@@ -1,4 +1,4 @@
-//! A buyer's governance agent, as a process: the protocol's own server for Python, over TLS with an authority of its own.
+//! A buyer's governance agent, as a process: a server of MCP's own package for Python, over TLS with an authority of its own.
 
 use anyhow::{Context, Result};
 use handoff_webhooks::{Egress, EgressOptions, McpAgent};
@@ -14,8 +14,8 @@ use tokio::{
 };
 
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/programs/governance_agent.py");
-// The package is large, and machines are busy.
-const PATIENCE: Duration = Duration::from_secs(300);
+// Python and its packages are read first, on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running agent, killed with this value.
 pub struct GovernanceAgent {
