@@ -118,6 +118,11 @@ impl World {
         Handoff::from_parts(self.temporal_client.clone(), self.registry.clone(), config)
     }
 
+    /// A client that promises an answer within this time. How late the answer may come is no matter here: machines are busy.
+    pub fn prompt(&self, sync_deadline: Duration) -> Handoff {
+        self.client(|config| (config.sync_deadline, config.grace) = (sync_deadline, Duration::from_secs(60)))
+    }
+
     /// A connection of its own, of a process that is configured a little differently.
     pub async fn connect(&self, configure: impl FnOnce(&mut Config)) -> Result<Client> {
         let mut config = self.config.clone();

@@ -155,7 +155,7 @@ on_both_databases! {
     async fn a_decision_that_the_seller_forestalls_leaves_a_trace(world: World) {
         let _worker = world.worker().await.unwrap();
         // Submitted at the sync deadline, while the seller still decides.
-        let prompt = world.client(|config| config.sync_deadline = Duration::from_millis(100));
+        let prompt = world.prompt(Duration::from_millis(100));
         let lab = json!({"arm": "complete", "hold": {"decide": "g"}});
         let request = handoff_tests::request(&handoff_tests::fresh_key(), lab).to_string();
         let answer = prompt.call(&Caller::new(SCOPE, PRINCIPAL), VERB, request.as_bytes()).await.unwrap();

@@ -212,7 +212,7 @@ on_both_databases! {
         let _worker = world.worker().await.unwrap();
         let verbs = ["create_media_buy", QUICK_VERB, "sync_creatives", "buy_products"];
         join_all(verbs.map(async |verb| {
-            let prompt = world.client(|config| config.sync_deadline = Duration::from_millis(100));
+            let prompt = world.prompt(Duration::from_millis(100));
             let caller = Caller::new(SCOPE, PRINCIPAL);
             let promoted = json!({"arm": "complete", "hold": {"decide": format!("promoted-{verb}")}});
             let promoted_late = json!({"arm": "workflow", "hold": {"review": format!("late-{verb}")}});

@@ -33,7 +33,7 @@ on_both_databases! {
             }
             // Nobody asked, so nobody was told.
             assert!(world.task(&task_id).await.is_none(), "{hold}");
-            let prompt = world.client(|config| config.sync_deadline = Duration::from_millis(100));
+            let prompt = world.prompt(Duration::from_millis(100));
             let body = asked.to_string();
             let again = prompt.call(&Caller::new(SCOPE, PRINCIPAL), VERB, body.as_bytes()).await.unwrap();
             assert_eq!((again.status.as_str(), &again.task_id), ("submitted", &task_id), "{hold}");
@@ -53,7 +53,7 @@ on_both_databases! {
         let worker = world.worker().await.unwrap();
         let gate = fresh_key();
         let asked = request(&fresh_key(), json!({"arm": "complete", "hold": {"decide": gate}})).to_string();
-        let prompt = world.client(|config| config.sync_deadline = Duration::from_secs(1));
+        let prompt = world.prompt(Duration::from_secs(1));
         let caller = Caller::new(SCOPE, PRINCIPAL);
         let calls = (0..50).map(|_| prompt.call(&caller, VERB, asked.as_bytes()));
         let answers = futures::future::try_join_all(calls).await.unwrap();

@@ -201,7 +201,7 @@ on_both_databases! {
             let proposal_id = committed(&world).await;
             let gate = fresh_key();
             let lab = json!({"arm": arm, "hold": {"decide": gate}});
-            let prompt = world.client(|config| config.sync_deadline = Duration::from_millis(100));
+            let prompt = world.prompt(Duration::from_millis(100));
             let text = purchase(&fresh_key(), &proposal_id, lab).to_string();
             let answer = prompt.call(&Caller::new(SCOPE, PRINCIPAL), BUY, text.as_bytes()).await.unwrap();
             assert_eq!(answer.status, "submitted", "{arm}");
