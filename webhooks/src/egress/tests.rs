@@ -220,3 +220,25 @@ async fn a_refused_signature_is_recognised() {
         assert_eq!((answer.status, answer.refuses_signature), (401, refuses), "{challenge}");
     }
 }
+
+#[tokio::test]
+async fn a_name_is_looked_at_and_not_connected_to() {
+    let server = Server::start(OK.to_vec()).await;
+    for (answers, allowed, expected) in [
+        (&[&["127.0.0.1"][..]][..], LOOPBACK, Ok(())),
+        (&[&["93.184.216.34"]], "", Ok(())),
+        (&[&["127.0.0.1"]], "", Err(EgressError::Address)),
+        (&[&["93.184.216.34", "10.0.0.1"]], "", Err(EgressError::Address)),
+        (&[&[]], LOOPBACK, Err(EgressError::Dns)),
+        (&[], LOOPBACK, Err(EgressError::Dns)),
+    ] {
+        let url = server.url("agent.example");
+        assert_eq!(egress(Names::new(answers), allowed).may_reach(&url).await, expected, "{answers:?}");
+    }
+    let client = egress(Names::new(&[&["127.0.0.1"]]), LOOPBACK);
+    assert_eq!(client.may_reach(&server.url("127.0.0.1")).await, Ok(()));
+    for refused in ["10.0.0.1", "user:pass@agent.example"] {
+        assert_eq!(client.may_reach(&server.url(refused)).await, Err(EgressError::Url), "{refused}");
+    }
+    assert_eq!(server.connections.load(Ordering::SeqCst), 0);
+}

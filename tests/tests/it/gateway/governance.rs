@@ -131,7 +131,7 @@ async fn a_governed_account_buys_what_its_agent_approves_and_nothing_else() {
     .await;
     assert!(done["result"]["governance_context"].is_string(), "{done}");
 
-    // Another's account of the same name is the same one in development; another account has no agent.
+    // Another account has no agent.
     let mut elsewhere = purchase("non_guaranteed", json!({}));
     elsewhere["account"] = json!({"account_id": "acct_pinnacle"});
     assert!(!front.call_as(OTHER_API_KEY, "create_media_buy", &elsewhere).await.is_error);
