@@ -30,5 +30,5 @@ pub use process::{Process, binary};
 pub use schemas::Schemas;
 pub use scrape::Scrape;
 pub use temporal::Temporal;
-pub use wait::{eventually, eventually_within};
+pub use wait::{eventually, eventually_within, few_at_once};
 pub use world::{PRINCIPAL, SCOPE, World, fresh_key, payload, request};

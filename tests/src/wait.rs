@@ -1,9 +1,17 @@
-//! Waiting for a condition, with a limit.
+//! Waiting: for a condition, with a limit; for many worlds, a few at a time.
 
+use futures::{StreamExt, stream};
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 
 const LIMIT: Duration = Duration::from_secs(60);
+// More worlds, each with processes of its own, would wait for each other on a small machine longer than a call waits.
+const WORLDS_AT_ONCE: usize = 4;
+
+/// Lives through all of these, a few at a time.
+pub async fn few_at_once(worlds: impl IntoIterator<Item = impl Future<Output = ()>>) {
+    stream::iter(worlds).buffer_unordered(WORLDS_AT_ONCE).collect::<()>().await;
+}
 
 /// Asks until there is an answer; panics with `what` when there is none within a minute.
 pub async fn eventually<T, F, Fut>(what: &str, ask: F) -> T

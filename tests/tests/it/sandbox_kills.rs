@@ -2,10 +2,9 @@
 //! itself. The next call finds what was forced, and everything ends once.
 
 use crate::sandbox::{complete, completion, force, is_forced, send, submitting, unique, waits};
-use futures::future::join_all;
 use handoff_proto::wire::TaskStatus;
 use handoff_tests::{
-    Kind, Process, World, fresh_key,
+    Kind, Process, World, few_at_once, fresh_key,
     lab::{Fault, Moment, QUICK_VERB},
     request,
 };
@@ -74,7 +73,7 @@ async fn killed_calls(kind: Kind) {
         (true, fault(Moment::Before, "replace_forced")),
         (true, fault(Moment::After, "replace_forced")),
     ];
-    join_all(kills.into_iter().map(|(held, fault)| a_killed_call_is_taken_up_by_the_next(kind, held, fault))).await;
+    few_at_once(kills.map(|(held, fault)| a_killed_call_is_taken_up_by_the_next(kind, held, fault))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,6 +129,6 @@ async fn a_review_that_approves_itself_survives_a_kill() {
     kills.push((Kind::Sqlite, QUICK_VERB, Some(fault(Moment::After, "settle"))));
     kills.push((Kind::Postgres, VERB, Some(fault(Moment::Before, "settle"))));
     kills.push((Kind::Postgres, VERB, Some(fault(Moment::After, "settle"))));
-    join_all(kills.into_iter().map(|(kind, verb, fault)| a_review_approves_itself_in_spite_of(kind, verb, fault)))
+    few_at_once(kills.into_iter().map(|(kind, verb, fault)| a_review_approves_itself_in_spite_of(kind, verb, fault)))
         .await;
 }

@@ -6,7 +6,6 @@ use crate::{
     sandbox::{complete, completion, force, is_forced, send, submitting, unique, waits},
     webhooks::{Endpoint, Say},
 };
-use futures::{StreamExt, stream};
 use handoff_client::{
     Answer, Config, SigningSource, Viewer,
     codec::{Key, KeySource},
@@ -19,7 +18,7 @@ use handoff_proto::{
 };
 use handoff_store::{NewClaim, ProposalRef, ProposalState, WebhookState};
 use handoff_tests::{
-    Kind, PRINCIPAL, Process, SCOPE, World, binary, eventually, fresh_key,
+    Kind, PRINCIPAL, Process, SCOPE, World, binary, eventually, few_at_once, fresh_key,
     lab::{Fault, Moment, QUICK_VERB, handlers},
     request,
 };
@@ -28,8 +27,6 @@ use serde_json::{Value, json};
 use temporalio_client::WorkflowExecutionStatus::{self, Running, Terminated};
 use tokio::process::Command;
 
-// More at once than a small machine carries would wait for each other longer than a call waits.
-const WORLDS_AT_ONCE: usize = 3;
 const VERB: &str = "create_media_buy";
 
 fn command(world: &World, words: &[&str]) -> Command {
@@ -327,9 +324,7 @@ async fn killed_resets(kind: Kind) {
     let faults = transactions.into_iter().flat_map(|transaction| {
         [Moment::Before, Moment::After].map(|moment| Fault { transaction: transaction.into(), moment })
     });
-    // Each is a world of its own, with processes.
-    let killed = faults.map(|fault| a_killed_reset_is_finished_by_the_next(kind, fault));
-    stream::iter(killed).buffer_unordered(WORLDS_AT_ONCE).collect::<()>().await;
+    few_at_once(faults.map(|fault| a_killed_reset_is_finished_by_the_next(kind, fault))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
