@@ -16,7 +16,8 @@ use tokio::{
 
 pub(crate) const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/programs/");
 pub(crate) const REVIEWS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/acme-seller/reviews/");
-const PATIENCE: Duration = Duration::from_secs(120);
+// The protocol's package for Python takes a processor most of a minute to load, and others load it, too.
+const PATIENCE: Duration = Duration::from_secs(400);
 
 /// A buyer's program that takes orders, one a line, and says what its client made of the answers.
 pub(crate) struct Buyer {
