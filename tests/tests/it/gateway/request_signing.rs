@@ -59,6 +59,8 @@ fn harmless() -> String {
     call("get_adcp_capabilities", &json!({}))
 }
 
+type Change<'a> = &'a dyn Fn(&mut Sent);
+
 /// A request on its way: what a signer made, and what becomes of it.
 #[derive(Clone)]
 struct Sent {
@@ -225,7 +227,7 @@ async fn what_was_changed_on_the_way_is_refused() {
     assert_eq!(good().await.code(&front).await, fine());
 
     let body = call("list_tasks", &json!({}));
-    let changed = |sent: Sent, change: &dyn Fn(&mut Sent)| {
+    let changed = |sent: Sent, change: Change<'_>| {
         let mut sent = sent;
         change(&mut sent);
         sent
@@ -233,7 +235,7 @@ async fn what_was_changed_on_the_way_is_refused() {
     let other = signed(&stranger, &body).await;
     let digest = other.clone().header("content-digest").clone();
     let foreign = other.clone().header("signature").clone();
-    let table: [(&str, &dyn Fn(&mut Sent), &str); 11] = [
+    let table: [(&str, Change<'_>, &str); 11] = [
         ("the body", &|sent: &mut Sent| sent.body.clone_from(&body), "request_signature_digest_mismatch"),
         (
             "the body and its digest",
