@@ -10,7 +10,8 @@ const WORLDS_AT_ONCE: usize = 4;
 
 /// Lives through all of these, a few at a time.
 pub async fn few_at_once(worlds: impl IntoIterator<Item = impl Future<Output = ()>>) {
-    stream::iter(worlds).buffer_unordered(WORLDS_AT_ONCE).collect::<()>().await;
+    // A world is too much for a stack.
+    stream::iter(worlds.into_iter().map(Box::pin)).buffer_unordered(WORLDS_AT_ONCE).collect::<()>().await;
 }
 
 /// Asks until there is an answer; panics with `what` when there is none within a minute.

@@ -73,7 +73,7 @@ async fn killed_calls(kind: Kind) {
         (true, fault(Moment::Before, "replace_forced")),
         (true, fault(Moment::After, "replace_forced")),
     ];
-    few_at_once(kills.map(|(held, fault)| a_killed_call_is_taken_up_by_the_next(kind, held, fault))).await;
+    few_at_once(kills.into_iter().map(|(held, fault)| a_killed_call_is_taken_up_by_the_next(kind, held, fault))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
