@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result};
 use sqlx::{ConnectOptions, Connection, PgConnection, sqlite::SqliteConnectOptions};
-use std::time::Duration;
+use std::{sync::mpsc, time::Duration};
 use tempfile::TempDir;
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+const DROP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Which database a test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,14 +86,18 @@ impl Drop for Database {
         let Holder::Postgres { server, name } = &self.kind else { return };
         let (server, statement) = (server.clone(), format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
         // A destructor can't await, and the test's runtime may be gone.
-        let dropping = std::thread::spawn(move || {
+        let (done, waiting) = mpsc::channel();
+        std::thread::spawn(move || {
             let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
             runtime.block_on(async move {
                 if let Ok(mut connection) = PgConnection::connect(&server).await {
                     let _ = sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await;
                 }
             });
+            let _ = done.send(());
         });
-        let _ = dropping.join();
+        // Not for long: the server waits for all of its connections to take note, and one that is just being made may be this very
+        // task's, which stands still meanwhile. The thread goes on.
+        let _ = waiting.recv_timeout(DROP_PATIENCE);
     }
 }
