@@ -15,10 +15,16 @@ use temporalio_common::{
     protos::temporal::api::failure::v1::{Failure, failure::FailureInfo},
 };
 use tokio::time::Instant;
+use tonic::Code;
 
 // An update that a live worker takes up is long answered by then.
 const LOOK_FOR_WORKERS_AFTER: Duration = Duration::from_secs(1);
 const SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
+// A run has at most ten updates in flight. A server that refuses one more also drops those ten and the workflow task that was to
+// bring them, and takes them up anew: refused updates that return soon keep a busy server from ever settling any. So they stay away
+// for long, and look into the registry instead, where what the others bring about is seen.
+const FIRST_PAUSE_OF_REFUSED: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE_OF_REFUSED: Duration = Duration::from_secs(40);
 // Temporal's own name for it.
 const CLOSED_MEANWHILE: &str = "AcceptedUpdateCompletedWorkflow";
 
@@ -40,7 +46,7 @@ type Run = WorkflowHandle<Client, VerbWorkflow>;
 impl Handoff {
     pub(super) async fn deliver(&self, task: &TaskRef, completion: &Completion) -> Result<Delivery, Error> {
         let run: Run = self.temporal()?.get_workflow_handle(task.workflow_id());
-        let update = tokio::time::timeout(self.config().resolve_timeout, self.update(&run, completion));
+        let update = tokio::time::timeout(self.config().resolve_timeout, self.update(&run, task, completion));
         let answer = tokio::select! {
             answer = update => answer.unwrap_or(Ok(None)),
             () = self.nobody_works() => Ok(None),
@@ -56,8 +62,9 @@ impl Handoff {
     }
 
     /// The run's answer; `None` when it may give one to nobody.
-    async fn update(&self, run: &Run, completion: &Completion) -> Result<Option<Delivery>, Error> {
+    async fn update(&self, run: &Run, task: &TaskRef, completion: &Completion) -> Result<Option<Delivery>, Error> {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+        let mut crowd = Backoff::new(FIRST_PAUSE_OF_REFUSED, LONGEST_PAUSE_OF_REFUSED);
         let rpc = RpcOptions::builder()
             .timeout(self.config().resolve_timeout)
             .retry_options(RetryOptions::no_retries())
@@ -77,11 +84,28 @@ impl Handoff {
                 Ok(Resolution { message, .. }) => return Ok(Some(Delivery::Refused(message))),
                 Err(WorkflowUpdateError::NotFound(_)) => return Ok(Some(Delivery::RunGone)),
                 Err(WorkflowUpdateError::Failed(failure)) => return self.refused(*failure).await.map(Some),
+                Err(WorkflowUpdateError::Rpc(status)) if status.code() == Code::ResourceExhausted => {
+                    tracing::debug!(task_id = task.task_id, "the run takes no more decisions at present");
+                    if let Ok(settled) = tokio::time::timeout(crowd.pause(), self.settled(task)).await {
+                        return settled.map(|recorded| Some(Delivery::Settled(Box::new(recorded))));
+                    }
+                }
                 Err(WorkflowUpdateError::Rpc(status)) if error::is_transient(status.code()) => {
                     tracing::debug!(code = ?status.code(), "sending the decision again");
                     tokio::time::sleep(backoff.pause()).await;
                 }
                 Err(error) => return Err(Error::update("update the workflow", "decision", &error)),
+            }
+        }
+    }
+
+    /// The task's end, as soon as it is recorded.
+    async fn settled(&self, task: &TaskRef) -> Result<Settlement, Error> {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+        loop {
+            tokio::time::sleep(backoff.pause()).await;
+            if let Some(recorded) = self.settlement(task).await? {
+                return Ok(recorded);
             }
         }
     }

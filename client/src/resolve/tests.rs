@@ -44,13 +44,39 @@ fn accepted() -> Resolution {
 #[tokio::test(start_paused = true)]
 async fn a_live_run_settles_the_decision() {
     let (handoff, _, calls) = fake_handoff(FakeRegistry::waiting(), |_, number| match number {
-        0 => Say::Error(Status::resource_exhausted("busy")),
+        0 => Say::Error(Status::unavailable("workflow update was aborted")),
         _ => resolution(&accepted()),
     })
     .await;
     let resolved = handoff.resolve(&Viewer::Operator, "t", complete()).await.unwrap();
     assert_eq!(resolved, Resolved::Accepted { recorded: complete().to_settlement().unwrap() });
     assert_eq!((count(&calls, UPDATE), count(&calls, SIGNAL)), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_too_many_decide_at_once_the_registry_tells_the_end() {
+    let waiting = TaskRecord { task: Some(task()), status: "submitted".into(), ..Default::default() };
+    let registry = FakeRegistry::with_tasks([vec![Some(waiting); 6], vec![Some(ended("another"))]].concat());
+    let (handoff, _, calls) =
+        fake_handoff(registry, |_, _| Say::Error(Status::resource_exhausted("ten already"))).await;
+    let resolved = handoff.resolve(&Viewer::Operator, "t", complete()).await.unwrap();
+    assert!(matches!(resolved, Resolved::Duplicate { .. }), "{resolved:?}");
+    assert_eq!((count(&calls, UPDATE), count(&calls, SIGNAL)), (1, 0), "it does not stand in the way of the others");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_refused_in_a_crowd_asks_again_much_later_and_is_recorded_at_last() {
+    let crowded = |name: &str, _| match name {
+        UPDATE => Say::Error(Status::resource_exhausted("ten already")),
+        SIGNAL => Say::Message(vec![]),
+        _ => Say::Error(Status::unimplemented("old server")),
+    };
+    let (patient, _, calls) = fake_handoff(FakeRegistry::waiting(), crowded).await;
+    let config = Config { resolve_timeout: Duration::from_secs(60), ..patient.config().clone() };
+    let patient = Handoff::from_parts(patient.temporal().unwrap().clone(), patient.registry().clone(), config);
+    let resolved = patient.resolve(&Viewer::Operator, "t", complete()).await.unwrap();
+    assert_eq!(resolved, Resolved::Recorded { decision_id: "d".into() });
+    assert!((3..=6).contains(&count(&calls, UPDATE)) && count(&calls, SIGNAL) == 1, "{}", count(&calls, UPDATE));
 }
 
 #[tokio::test(start_paused = true)]

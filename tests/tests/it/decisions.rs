@@ -400,7 +400,7 @@ async fn waiting(world: &World) -> String {
 /// What a reviewer is told who has the patience for a busy machine: there is a worker, so it is never just "recorded".
 async fn resolve(world: &World, task_id: &str, completion: Completion) -> Resolved {
     let reviewer = Viewer::Reviewer { scopes: vec![SCOPE.into()] };
-    let patient = world.client(|config| config.resolve_timeout = Duration::from_secs(150));
+    let patient = world.client(|config| config.resolve_timeout = Duration::from_secs(60));
     patient.resolve(&reviewer, task_id, completion).await.expect("there is an answer")
 }
 
