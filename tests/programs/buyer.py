@@ -12,6 +12,7 @@ import os
 import sys
 import typing
 
+import deferred_models  # noqa: F401: before the protocol's package
 from adcp import ADCPClient, AgentConfig, Protocol
 
 

@@ -13,6 +13,7 @@ import pathlib
 import ssl
 import sys
 
+import deferred_models  # noqa: F401: before the protocol's package
 from adcp.server.idempotency import MemoryBackend, WebhookDedupStore
 from adcp.signing.jwks import StaticJwksResolver
 from adcp.webhook_receiver import LegacyHmacFallback
