@@ -66,16 +66,13 @@ pub use temporal::{ConnectError, TemporalConfig, TemporalConfigError};
 pub use webhooks::{SenderError, SigningSource, WebhookSettings};
 
 use handoff_store::Registry;
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-};
+use std::{fmt, sync::Arc, time::Duration};
 use temporalio_client::Client;
 
 /// A client of one registry and one Temporal namespace. Cheap to clone.
 #[derive(Clone)]
 pub struct Handoff {
-    temporal: Arc<OnceLock<Client>>,
+    temporal: Arc<temporal::Place>,
     tasks: Tasks,
     config: Arc<Config>,
     at_work: call::AtWork,
@@ -93,7 +90,7 @@ impl Handoff {
     /// From what is connected already. The client has to have [`codec::data_converter`].
     pub fn from_parts(temporal: Client, registry: Arc<dyn Registry>, config: Config) -> Self {
         let handoff = Self::unconnected(registry, config);
-        let _ = handoff.temporal.set(temporal);
+        handoff.temporal.fill(temporal);
         handoff
     }
 
@@ -103,6 +100,12 @@ impl Handoff {
         let handoff = Self::unconnected(registry, config);
         temporal::connect_in_background(&handoff.temporal, handoff.config.clone());
         handoff
+    }
+
+    /// Waits until connecting to Temporal was tried once, with or without success, for at most this long. A server that begins to
+    /// serve then does not refuse its first requests for a connection that is just being made.
+    pub async fn tried_to_connect(&self, patience: Duration) {
+        let _ = tokio::time::timeout(patience, self.temporal.tried()).await;
     }
 
     fn unconnected(registry: Arc<dyn Registry>, config: Config) -> Self {

@@ -12,6 +12,7 @@ use temporalio_client::{
     errors::ClientConnectError,
 };
 use temporalio_common::envconfig::load_client_config_profile;
+use tokio::sync::SetOnce;
 
 // Somebody in a shell without the export lines of `dev` would start a second, empty server.
 const CHECK_SERVER: &str = "Is `YOUR-SELLER dev` running, and does this shell have the export lines that it printed \
@@ -160,8 +161,31 @@ pub async fn connect(config: &Config) -> Result<Client, crate::Error> {
     Ok(client)
 }
 
+/// Where the connection is, once there is one.
+#[derive(Default)]
+pub(crate) struct Place {
+    client: OnceLock<Client>,
+    tried: SetOnce<()>,
+}
+
+impl Place {
+    pub(crate) fn get(&self) -> Option<&Client> {
+        self.client.get()
+    }
+
+    pub(crate) fn fill(&self, client: Client) {
+        let _ = self.client.set(client);
+        let _ = self.tried.set(());
+    }
+
+    /// Until connecting was tried once, with or without success.
+    pub(crate) async fn tried(&self) {
+        self.tried.wait().await;
+    }
+}
+
 /// Fills the place of a connection, for as long as it takes and somebody has the place.
-pub(crate) fn connect_in_background(place: &Arc<OnceLock<Client>>, config: Arc<Config>) {
+pub(crate) fn connect_in_background(place: &Arc<Place>, config: Arc<Config>) {
     let place = Arc::downgrade(place);
     tokio::spawn(async move {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
@@ -169,12 +193,10 @@ pub(crate) fn connect_in_background(place: &Arc<OnceLock<Client>>, config: Arc<C
             let connected = connect(&config).await;
             let Some(place) = place.upgrade() else { return };
             match connected {
-                Ok(client) => {
-                    let _ = place.set(client);
-                    return;
-                }
+                Ok(client) => return place.fill(client),
                 Err(error) => {
-                    tracing::warn!(%error, "not connected to Temporal yet: new work is refused, polls are answered")
+                    tracing::warn!(%error, "not connected to Temporal yet: new work is refused, polls are answered");
+                    let _ = place.tried.set(());
                 }
             }
             drop(place);
@@ -233,6 +255,25 @@ mod tests {
         assert!(text.contains("127.0.0.1:1") && text.contains("TEMPORAL_ADDRESS"), "{text}");
         let (dev, server) = (text.find("` running").unwrap(), text.find("start-dev").unwrap());
         assert!(dev < server, "what is there already is looked for first: {text}");
+    }
+
+    #[tokio::test]
+    async fn a_server_waits_for_the_first_attempt_and_not_for_a_connection() {
+        let unreachable = Config { temporal: TemporalConfig::at("127.0.0.1:1", "n"), ..Config::default() };
+        let registry = Arc::new(crate::testing::FakeRegistry::default());
+        let handoff = crate::Handoff::connecting(registry, unreachable);
+        tokio::time::timeout(Duration::from_secs(60), handoff.tried_to_connect(Duration::MAX)).await.unwrap();
+        assert!(handoff.temporal().is_err());
+        let (connected, _, _) =
+            crate::testing::fake_handoff(Default::default(), |_, _| crate::testing::Say::Nothing).await;
+        connected.tried_to_connect(Duration::MAX).await;
+        // Where nothing comes of it for long, only so long.
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = silent.local_addr().unwrap().to_string();
+        let config = Config { temporal: TemporalConfig::at(address, "n"), ..Config::default() };
+        let handoff = crate::Handoff::connecting(Arc::new(crate::testing::FakeRegistry::default()), config);
+        handoff.tried_to_connect(Duration::from_millis(50)).await;
+        assert!(handoff.temporal().is_err());
     }
 
     #[test]

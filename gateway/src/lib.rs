@@ -47,9 +47,12 @@ use handoff_activities::{Activities, ActivityTimeouts, GovernanceAgents, seller:
 use handoff_client::{Config, Handoff, NewKeysLimit, Tasks};
 use handoff_store::Registry;
 use rustls::ServerConfig;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+
+// Longer, and polls would wait for a Temporal that is away.
+const FIRST_CONNECTION: Duration = Duration::from_secs(5);
 
 /// What a front door is made of.
 pub struct GatewayParts {
@@ -144,6 +147,8 @@ impl Gateway {
     }
 
     async fn serve_over(self, listener: TcpListener, tls: Option<TlsAcceptor>, stop: impl Future<Output = ()>) {
+        // Who calls meanwhile waits.
+        self.door.handoff.tried_to_connect(FIRST_CONNECTION).await;
         http::serve(listener, tls, self.router(), self.door.settings.head_timeout, stop).await;
         // Their buyers hung up; what they came to is still to be recorded.
         self.door.handoff.direct_done().await;
