@@ -126,8 +126,6 @@ impl Error {
 
     fn unreadable(sent: &'static str, error: &PayloadConversionError) -> Self {
         let (sealed, reason) = match error {
-            // Without keys nothing opens what is sealed, and this is what is said of it.
-            PayloadConversionError::WrongEncoding => (true, "it is not in clear, and there are no keys".to_owned()),
             PayloadConversionError::EncodingError(error) => (error.is::<OpenError>(), error.to_string()),
             other => (false, other.to_string()),
         };

@@ -15,6 +15,7 @@
 
 mod aes;
 mod envelope;
+mod in_clear;
 mod key_file;
 mod keys;
 mod payload;
@@ -29,23 +30,22 @@ pub(crate) use payload::{is_sealed, key_id};
 pub use registry::RegistryCipher;
 pub use serve::{CodecServer, MIN_TOKEN_BYTES, ServeError, router, serve};
 
+use in_clear::InClear;
 use std::sync::Arc;
 use temporalio_common::{
-    data_converters::{
-        DataConverter, DefaultFailureConverter, DefaultPayloadCodec, PayloadConverter, SerializationContextData,
-    },
+    data_converters::{DataConverter, DefaultFailureConverter, PayloadConverter, SerializationContextData},
     payload_visitor::decode_payloads,
     protos::temporal::api::failure::v1::Failure,
 };
 
 /// How everything that Temporal carries is written: the one converter of clients, workers and the replayer. Without
-/// keys, in clear.
+/// keys, in clear, and what is encrypted is an error like any other that a process lacks the key for.
 pub fn data_converter(keys: Option<Arc<dyn KeyProvider>>) -> DataConverter {
     let converter = PayloadConverter::default();
     match keys {
         // With `true`, messages and stack traces of failures travel as payloads too.
         Some(keys) => DataConverter::new(converter, DefaultFailureConverter::new(true), EncryptingCodec::new(keys)),
-        None => DataConverter::new(converter, DefaultFailureConverter::default(), DefaultPayloadCodec),
+        None => DataConverter::new(converter, DefaultFailureConverter::default(), InClear),
     }
 }
 
@@ -89,5 +89,7 @@ mod tests {
         assert!(unreadable.contains("\"k\""), "{unreadable}");
         let in_clear = data_converter(None);
         assert_eq!(failure_message(&in_clear, written(&in_clear).await).await, "the secret");
+        let unreadable = failure_message(&in_clear, written(&ours).await).await;
+        assert!(unreadable.contains("\"k\"") && !unreadable.contains("secret"), "{unreadable}");
     }
 }
