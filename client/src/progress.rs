@@ -21,7 +21,8 @@ pub enum ProgressReport {
 }
 
 impl Tasks {
-    /// Records a task's progress, in place of what was reported before. Buyers report none.
+    /// Records a task's progress, in place of what was reported before. The history says whose it is, where `actor` is set.
+    /// Buyers report none.
     pub async fn report_progress(
         &self,
         viewer: &Viewer,
@@ -51,10 +52,17 @@ fn problem(progress: &Progress) -> Option<String> {
             return Some(format!("{name} is 0, but steps count from 1"));
         }
     }
-    [("current_step", &progress.current_step), ("message", &progress.message)]
-        .into_iter()
-        .find(|(_, text)| text.len() > MAX_TEXT_BYTES)
-        .map(|(name, _)| format!("{name} is longer than {MAX_TEXT_BYTES} bytes"))
+    let texts = [
+        ("current_step", &progress.current_step),
+        ("message", &progress.message),
+        ("actor", &progress.actor),
+        ("reason", &progress.reason),
+    ];
+    if let Some((name, _)) = texts.iter().find(|(_, text)| text.len() > MAX_TEXT_BYTES) {
+        return Some(format!("{name} is longer than {MAX_TEXT_BYTES} bytes"));
+    }
+    let unstorable = |(_, text): &&(&str, &String)| text.contains('\0');
+    texts.iter().find(unstorable).map(|(name, _)| format!("{name} holds U+0000"))
 }
 
 #[cfg(test)]
@@ -68,5 +76,7 @@ mod tests {
             assert_eq!(problem(&progress).is_none(), usable, "{percentage}");
         }
         assert!(problem(&Progress { message: "x".repeat(5000), ..Default::default() }).is_some());
+        assert!(problem(&Progress { actor: "x".repeat(5000), ..Default::default() }).is_some());
+        assert!(problem(&Progress { reason: "a\0b".into(), ..Default::default() }).is_some());
     }
 }

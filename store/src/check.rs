@@ -3,7 +3,7 @@
 use crate::{Directive, GovernanceBinding, NewClaim, ProposalCause, ProposalKey, ProposalUse, RegistryError, Viewer};
 use handoff_proto::{
     limits::MAX_SCOPE_BYTES,
-    v1::{Completion, Decision, TaskRef, completion::Outcome, decision::Kind},
+    v1::{Completion, Decision, Progress, TaskRef, completion::Outcome, decision::Kind},
     wire::OfferedProposal,
 };
 
@@ -81,6 +81,13 @@ pub(crate) fn completion(completion: &Completion) -> Result<Completion, Registry
         None => return Err(invalid("completion.outcome", "is missing")),
     }
     Ok(completion.clone().without_write_only())
+}
+
+/// Progress that can be stored: as JSON, and in the history who reported it.
+pub(crate) fn progress(progress: &Progress) -> Result<(), RegistryError> {
+    text("progress.actor", &progress.actor)?;
+    text("progress.reason", &progress.reason)?;
+    serde_json::to_string(progress).map(drop).map_err(|error| invalid("progress", error.to_string()))
 }
 
 /// Text that PostgreSQL can store: JSON never has U+0000 in it unescaped.

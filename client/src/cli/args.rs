@@ -413,6 +413,12 @@ pub(super) struct ProgressArgs {
     /// Report only if the task is of this account; may be repeated
     #[arg(long, visible_alias = "scope")]
     pub(super) account: Vec<String>,
+    /// Who reports; the user's name unless told
+    #[arg(long, env = "HANDOFF_ACTOR")]
+    pub(super) actor: Option<String>,
+    /// Why; for the task's history, the buyer is not told
+    #[arg(long)]
+    pub(super) reason: Option<String>,
     #[command(flatten)]
     pub(super) progress: ProgressValues,
 }
@@ -421,6 +427,12 @@ pub(super) struct ProgressArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 pub(super) struct ProgressValues {
+    /// File with the progress as JSON; - is stdin
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) file: Option<String>,
+    /// The progress as JSON: percentage, current_step, step_number, total_steps, message
+    #[arg(long, value_name = "JSON", conflicts_with = "file")]
+    pub(super) progress: Option<String>,
     /// 0 to 100
     #[arg(long)]
     pub(super) percentage: Option<f64>,

@@ -13,6 +13,7 @@ mod explain;
 mod input;
 mod output;
 mod problem;
+mod progress;
 mod proposal;
 mod purge;
 mod reconcile;
@@ -109,7 +110,7 @@ async fn dispatch(command: Command, config: Config, line: &CommandLine, output: 
             TaskCommand::List(list) => task::list(list, &Tasks::connect(&config).await?, output).await,
             TaskCommand::Watch(watch) => task::watch(watch, &Tasks::connect(&config).await?, output).await,
             TaskCommand::History(history) => task::history(history, &Tasks::connect(&config).await?, output).await,
-            TaskCommand::Progress(report) => task::progress(report, &Tasks::connect(&config).await?, output).await,
+            TaskCommand::Progress(report) => progress::run(report, &Tasks::connect(&config).await?, output).await,
             // What can't be read is refused before anything is connected.
             TaskCommand::Complete(complete) => {
                 let check = line.check.as_deref().filter(|_| !complete.unchecked);

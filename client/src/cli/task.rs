@@ -1,19 +1,19 @@
 //! `handoff task`: what reads tasks. Works without Temporal.
 
 use super::{
-    args::{self, GetArgs, ListArgs, ProgressArgs, TaskArgs},
+    args::{GetArgs, ListArgs, TaskArgs},
     exit::Exit,
     output::{Output, table},
     problem::Problem,
     show,
 };
 use crate::{
-    CallError, ProgressReport, Tasks,
+    CallError, Tasks,
     tasks::{list_body, no_such_task},
 };
 use futures::{StreamExt, pin_mut};
 use handoff_proto::{
-    v1::{Progress, TaskRecord},
+    v1::TaskRecord,
     wire::{AdcpError, ListTasksFilters, ListTasksRequest, Pagination},
 };
 use serde_json::{Value, json};
@@ -115,30 +115,6 @@ pub(super) async fn history(args: TaskArgs, tasks: &Tasks, output: &Output) -> R
         }
         None => Err(missing(tasks, &viewer, &args.task_id).await?),
     }
-}
-
-pub(super) async fn progress(args: ProgressArgs, tasks: &Tasks, output: &Output) -> Result<Exit, Problem> {
-    let viewer = args::reviewer(args.account);
-    let values = args.progress;
-    let progress = Progress {
-        percentage: values.percentage,
-        current_step: values.step.unwrap_or_default(),
-        total_steps: values.total_steps,
-        step_number: values.step_number,
-        message: values.message.unwrap_or_default(),
-        ..Default::default()
-    };
-    let (status, exit) = match tasks.report_progress(&viewer, &args.task_id, &progress).await? {
-        ProgressReport::Recorded => ("recorded", Exit::Ok),
-        ProgressReport::Dropped => ("dropped", Exit::Conflict),
-        ProgressReport::Invalid { message } => return Err(Problem::invalid(message)),
-        ProgressReport::NotFound => return Err(Problem::refused(no_such_task())),
-    };
-    output.data(&json!({"task_id": args.task_id, "status": status}), || match exit {
-        Exit::Ok => "recorded".into(),
-        _ => "dropped: the task has ended, or was not submitted".into(),
-    });
-    Ok(exit)
 }
 
 fn history_table(task: &TaskRecord) -> String {

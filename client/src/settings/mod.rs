@@ -259,6 +259,6 @@ mod tests {
         let settings = settings(&Cli::command());
         let actors: Vec<_> = settings.iter().filter(|setting| setting.name() == "HANDOFF_ACTOR").collect();
         assert_eq!(actors.len(), 1);
-        assert_eq!(actors[0].group, "task complete, task fail, task cancel, proposal release");
+        assert_eq!(actors[0].group, "task complete, task fail, task cancel, task progress, proposal release");
     }
 }

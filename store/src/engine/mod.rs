@@ -298,7 +298,7 @@ impl<S: Store> Registry for Engine<S> {
     }
 
     async fn update_progress(&self, task: &TaskRef, progress: &Progress) -> Result<bool> {
-        serde_json::to_string(progress).map_err(|error| check::invalid("progress", error.to_string()))?;
+        check::progress(progress)?;
         let written = self.apply(task, |request, step| rules::finish::progress(request, progress, step)).await?;
         Ok(written.unwrap_or(false))
     }

@@ -1,6 +1,6 @@
 //! How a task goes on and ends.
 
-use super::{Request, Step, purchase, request::End};
+use super::{Entry, Request, Step, purchase, request::End};
 use crate::ObservedStage;
 use handoff_proto::{
     limits::NOTIFICATION_TIME,
@@ -11,18 +11,35 @@ use handoff_proto::{
 #[allow(clippy::cast_possible_truncation)] // some seconds
 const NOTIFICATION_MICROS: i64 = NOTIFICATION_TIME.as_micros() as i64;
 
-/// Replaces the progress of an open task. `false`: there is none.
+// A system that reports every second with another reason each time doesn't grow the history for ever.
+const MAX_REPORTS_IN_HISTORY: u32 = 100;
+
+/// Replaces the progress of an open task. `false`: there is none. The history says who began to report, and each time that
+/// another does, or for another reason.
 pub(crate) fn progress(request: &mut Request, progress: &Progress, step: &mut Step) -> bool {
     if !request.visible || request.is_terminal() {
         return false;
     }
-    let Progress { notifications, notified_until, .. } = request.progress();
-    request.set_progress(&Progress { notifications, notified_until, ..progress.clone() });
+    let earlier = request.progress();
+    let Progress { notifications, notified_until, mut reports, .. } = earlier;
     if request.status == Some(TaskStatus::Submitted) {
         request.status = Some(TaskStatus::Working);
-        step.log(request, "working");
+        attribute(step.log(request, "working"), progress);
+    } else if (&progress.actor, &progress.reason) != (&earlier.actor, &earlier.reason)
+        && reports < MAX_REPORTS_IN_HISTORY
+    {
+        let entry = step.log(request, "progressed");
+        entry.key = format!("registry.progressed.{reports}").into();
+        attribute(entry, progress);
+        reports += 1;
     }
+    request.set_progress(&Progress { notifications, notified_until, reports, ..progress.clone() });
     true
+}
+
+fn attribute(entry: &mut Entry, progress: &Progress) {
+    entry.actor.clone_from(&progress.actor);
+    entry.reason.clone_from(&progress.reason);
 }
 
 /// Begins a notification of the progress of a task that is at work, unless it has had so many; says which it is.

@@ -1,7 +1,7 @@
 //! How tasks go on and end.
 
 use crate::{database::Database, support::*};
-use handoff_proto::v1::{Completion, Progress};
+use handoff_proto::v1::{Completion, Progress, TaskRecord};
 use handoff_store::{Claim, ClaimView, RegistryError};
 use std::sync::Arc;
 
@@ -131,6 +131,50 @@ pub(crate) async fn progress_works_and_stragglers_are_dropped(database: Arc<Data
     assert_eq!(everything(&*registry, &task).await, before);
     let pending = pending(&*registry).await;
     assert!(!registry.update_progress(&pending, &Progress::default()).await.unwrap());
+    registry.close().await;
+}
+
+pub(crate) async fn the_history_tells_who_reported_progress(database: Arc<Database>) {
+    let registry = registry(&database).await;
+    let task = submitted(&*registry).await;
+    let by = |actor: &str, reason: &str, percentage: f64| Progress {
+        percentage: Some(percentage),
+        actor: actor.into(),
+        reason: reason.into(),
+        ..Default::default()
+    };
+    for report in [
+        by("ann", "counted", 10.0),
+        by("ann", "counted", 20.0),
+        by("bob", "counted", 30.0),
+        by("bob", "counted", 40.0),
+        by("", "", 50.0),
+        by("bob", "counted again", 60.0),
+    ] {
+        assert!(registry.update_progress(&task, &report).await.unwrap());
+    }
+    let told = |task: &TaskRecord| -> Vec<_> {
+        let lines = task.history.iter().skip(3);
+        lines.map(|entry| [&entry.event, &entry.status, &entry.actor, &entry.reason].map(String::clone)).collect()
+    };
+    let record_now = record(&*registry, &task).await.unwrap();
+    assert_eq!(
+        told(&record_now),
+        [
+            ["working", "working", "ann", "counted"],
+            ["progressed", "working", "bob", "counted"],
+            ["progressed", "working", "", ""],
+            ["progressed", "working", "bob", "counted again"],
+        ]
+    );
+    assert_eq!(record_now.progress.unwrap().percentage, Some(60.0));
+    let unstorable = registry.update_progress(&task, &by("a\0", "", 70.0)).await.unwrap_err();
+    assert!(unstorable.to_string().contains("progress.actor"), "{unstorable}");
+    // Whoever gives another reason each time doesn't fill the history.
+    for number in 0..120 {
+        assert!(registry.update_progress(&task, &by("bob", &number.to_string(), 80.0)).await.unwrap());
+    }
+    assert_eq!(record(&*registry, &task).await.unwrap().history.len(), 4 + 100);
     registry.close().await;
 }
 

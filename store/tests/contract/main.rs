@@ -112,6 +112,7 @@ contract! {
         settle_of_a_pending_task_shows_its_end,
         settle_without_a_task_does_nothing,
         progress_works_and_stragglers_are_dropped,
+        the_history_tells_who_reported_progress,
         discard_of_a_pending_task_releases_its_claim,
         discard_of_an_undecided_request_refuses_it,
         discard_of_a_submitted_task_fails_it,
