@@ -27,10 +27,10 @@ pub(crate) struct Cursor {
 pub(crate) enum Position {
     /// A time in microseconds since 1970.
     #[serde(rename = "i")]
-    Int(i64),
-    /// A name.
-    #[serde(rename = "s")]
-    Text(String),
+    Time(i64),
+    /// A name, and when the task was created: of one name, the order is that of creation.
+    #[serde(rename = "n")]
+    Name(String, i64),
 }
 
 impl Cursor {

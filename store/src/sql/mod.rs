@@ -139,6 +139,12 @@ impl Dialect {
         }
     }
 
+    /// Several selections are merged only if each is in order by itself, with an `ORDER BY` of its own. SQLite takes none
+    /// there, and reads each in the order of the whole.
+    pub(crate) fn merges_what_is_in_order(self) -> bool {
+        self == Self::Postgres
+    }
+
     /// The function `(text, part)` that is above zero where the text holds the part.
     pub(crate) fn position(self) -> &'static str {
         match self {

@@ -11,6 +11,7 @@ mod database;
 mod decisions;
 mod direct;
 mod endings;
+mod filtered;
 mod governance;
 mod isolation;
 mod ledger_model;
@@ -142,6 +143,11 @@ contract! {
         total_is_bounded,
         reviewers_accounts_are_merged,
         history_comes_with_its_task,
+    }
+    filtered {
+        every_filter_pages_in_every_order,
+        a_task_whose_status_changes_between_pages_comes_once,
+        a_position_past_every_name_ends_the_list,
     }
     maintenance {
         unfinished_are_found_in_order,
