@@ -47,7 +47,7 @@ use handoff_activities::{Activities, ActivityTimeouts, GovernanceAgents, seller:
 use handoff_client::{Config, Handoff, NewKeysLimit, Tasks};
 use handoff_store::Registry;
 use rustls::ServerConfig;
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -147,8 +147,12 @@ impl Gateway {
     }
 
     async fn serve_over(self, listener: TcpListener, tls: Option<TlsAcceptor>, stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
         // Who calls meanwhile waits.
-        self.door.handoff.tried_to_connect(FIRST_CONNECTION).await;
+        tokio::select! {
+            () = self.door.handoff.tried_to_connect(FIRST_CONNECTION) => {}
+            () = &mut stop => return,
+        }
         http::serve(listener, tls, self.router(), self.door.settings.head_timeout, stop).await;
         // Their buyers hung up; what they came to is still to be recorded.
         self.door.handoff.direct_done().await;
