@@ -177,8 +177,8 @@ impl Activities {
         may_be_async: bool,
         input: &TaskInput,
     ) -> Result<Prepared, AdcpError> {
-        let missing = |handler: &str| {
-            tracing::error!(verb, handler, "name it in hands_off_to, and register it");
+        let missing = |kind: &str, handler: &str| {
+            tracing::error!(verb, handler, "this {kind} is not there: register it as one, and name it in hands_off_to");
             AdcpError::terminal(errors::HANDLER_MISSING, "The seller is not set up for this request.")
         };
         let declared = |handler: &str| {
@@ -192,7 +192,7 @@ impl Activities {
             _ if !may_be_async => Err(errors::async_not_allowed()),
             Prepared::Task(mut handoff) => {
                 let task = self.handlers.task(&handoff.handler).filter(|_| declared(&handoff.handler));
-                let task = task.ok_or_else(|| missing(&handoff.handler))?;
+                let task = task.ok_or_else(|| missing("task handler", &handoff.handler))?;
                 handoff.retry_policy = Some(task.retry);
                 handoff.attempt_timeout = Some(to_proto_duration(task.attempt_timeout));
                 handoff.heartbeat_timeout = Some(to_proto_duration(task.heartbeat_timeout));
@@ -201,7 +201,7 @@ impl Activities {
             }
             Prepared::Workflow(mut handoff) => {
                 let enqueue = self.handlers.enqueue(&handoff.handler).filter(|_| declared(&handoff.handler));
-                let enqueue = enqueue.ok_or_else(|| missing(&handoff.handler))?;
+                let enqueue = enqueue.ok_or_else(|| missing("enqueue handler", &handoff.handler))?;
                 handoff.enqueue_retry_policy = Some(enqueue.retry);
                 handoff.enqueue_attempt_timeout = Some(to_proto_duration(enqueue.attempt_timeout));
                 handoff.sandbox_approval = handoff.sandbox_approval.filter(|_| input.sandbox);
