@@ -25,10 +25,11 @@ build: ## Build the programs
 # The tests of the documentation need no servers. The others come last, so that the output ends with their summary.
 .PHONY: test
 test: setup ## Run all tests, beside a PostgreSQL and a Temporal server made for them
+	@$(in_environment) scripts/previous-build >/dev/null
 	@$(in_environment) cargo build --locked --workspace --bins --tests
 	@$(in_environment) cargo test --locked --workspace --doc --quiet
 	@$(in_environment) scripts/with-services \
-		cargo nextest run --locked --workspace --profile $(nextest_profile)
+		cargo nextest run --locked --workspace --profile $(nextest_profile) $$(scripts/previous-build 2>/dev/null)
 
 .PHONY: lint
 lint: ## Check format, Clippy, documentation, dependencies, and what is in git

