@@ -1,9 +1,13 @@
 //! The lab seller as a process of its own, for tests that kill it: a worker, or, with a command such as `gateway`, what any
 //! seller's binary is; or, with `LAB_CALL`, one call of a buyer's in the sandbox; or, with `LAB_RESET`, its clearing. Configured by `HANDOFF_*` and `TEMPORAL_*`;
 //! `LAB_DIR` is where it writes down its calls, `LAB_FAULT` (`before:settle`, `after:accept`, …) where it dies, `LAB_CACHE` how many
-//! runs it keeps in memory.
+//! runs it keeps in memory; with `LAB_MISWIRED` it is put together wrongly.
 
 use anyhow::Context;
+use handoff::{
+    Seller,
+    seller::{Decision, TaskContext, verb},
+};
 use handoff_client::{Caller, Config, Handoff, duration, temporal};
 use handoff_store::Registry;
 use handoff_telemetry::{LogFormat, Metrics, Telemetry, TelemetryArgs};
@@ -12,11 +16,14 @@ use handoff_tests::{
     lab::{Calls, FaultyRegistry, HEARTBEAT_TIMEOUT, handlers, seller},
 };
 use handoff_worker::{Worker, WorkerSettings};
+use serde_json::{Value, json};
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 fn main() -> anyhow::Result<ExitCode> {
     if std::env::args().len() > 1 {
-        return Ok(seller(calls()?).run());
+        let seller = seller(calls()?);
+        let miswired = std::env::var_os("LAB_MISWIRED").is_some();
+        return Ok(if miswired { miswire(seller).run() } else { seller.run() });
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let args = TelemetryArgs::from_env()?;
@@ -28,6 +35,15 @@ fn main() -> anyhow::Result<ExitCode> {
 
 fn calls() -> anyhow::Result<Calls> {
     Ok(Calls::new(&PathBuf::from(std::env::var_os("LAB_DIR").context("LAB_DIR is not set")?)))
+}
+
+/// A mistake of each kind: a verb twice, one that there is not, two handlers of one name, a hand-off to nobody.
+fn miswire(seller: Seller<Calls>) -> Seller<Calls> {
+    let decide = |_: handoff::seller::Context<Calls>, _: Value| async { Ok(Decision::complete(json!({}))) };
+    seller
+        .verb("get_products", verb(decide).hands_off_to(["nobody"]))
+        .verb("create_media_bye", decide)
+        .task("review", |_: TaskContext<Calls>, _: Value| async { Ok(json!({})) })
 }
 
 async fn work() -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! A registry that dies, once, right before or right after one of its transactions.
+//! A registry that dies, once, right before or right after one of its transactions; or that is late to say what it did.
 
 use super::{Calls, calls::die};
 use handoff_proto::{
@@ -21,9 +21,11 @@ pub enum Moment {
     Before,
     /// Everything is written, and nobody knows.
     After,
+    /// Everything is written, and nobody is told, each time, until the gate `fault` is open.
+    Held,
 }
 
-/// Where to die.
+/// Where to die, or to wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// The registry's method.
@@ -34,7 +36,11 @@ pub struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let moment = if self.moment == Moment::Before { "before" } else { "after" };
+        let moment = match self.moment {
+            Moment::Before => "before",
+            Moment::After => "after",
+            Moment::Held => "held",
+        };
         write!(f, "{moment}:{}", self.transaction)
     }
 }
@@ -46,7 +52,8 @@ impl FromStr for Fault {
         let moment = |name: &str| match name {
             "before" => Ok(Moment::Before),
             "after" => Ok(Moment::After),
-            other => Err(anyhow::anyhow!("{other:?} is neither before nor after")),
+            "held" => Ok(Moment::Held),
+            other => Err(anyhow::anyhow!("{other:?} is none of before, after and held")),
         };
         let (name, transaction) = text.split_once(':').ok_or_else(|| anyhow::anyhow!("write MOMENT:TRANSACTION"))?;
         Ok(Self { transaction: transaction.to_owned(), moment: moment(name)? })
@@ -67,13 +74,16 @@ impl FaultyRegistry {
     }
 
     async fn around<T>(&self, transaction: &str, commit: impl Future<Output = T>) -> T {
-        let dies = |moment| self.fault.transaction == transaction && self.fault.moment == moment;
-        if dies(Moment::Before) && self.calls.first_time("fault") {
+        let due = |moment| self.fault.transaction == transaction && self.fault.moment == moment;
+        if due(Moment::Before) && self.calls.first_time("fault") {
             die();
         }
         let committed = commit.await;
-        if dies(Moment::After) && self.calls.first_time("fault") {
+        if due(Moment::After) && self.calls.first_time("fault") {
             die();
+        }
+        if due(Moment::Held) {
+            self.calls.pass("fault").await;
         }
         committed
     }

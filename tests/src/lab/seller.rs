@@ -4,6 +4,7 @@
 //! - `show`: the name of a field; what the handler gets of it is written down
 //! - `see`: a proposal's id; what the handler sees of it, or of the one that it buys, is written down
 //! - `hold`: handler name (`decide`, `work`, `review`, `tool`), or `step-N`, to gate name
+//! - `later`: what `decide` is told instead from its second attempt on
 //! - `panics`: handler name to the number of attempts that panic
 //! - `die_in`: a handler name (`decide`, `work`, `review`, `tool`); once, by SIGKILL
 //! - `steps`; `fails`: attempts of `work` that fail, with `recovery`
@@ -138,7 +139,8 @@ fn see(context: &Context<Calls>, lab: &Value) {
 }
 
 async fn decide(context: Context<Calls>, request: Value) -> Result<Decision, AdcpError> {
-    let lab = request["lab"].clone();
+    let lab = &request["lab"];
+    let lab = lab.get("later").filter(|_| context.attempt > 1).unwrap_or(lab).clone();
     show(&context, &request);
     see(&context, &lab);
     enter(&context, "decide", &lab).await;

@@ -2,7 +2,7 @@
 
 use crate::on_both_databases;
 use futures::future::join_all;
-use handoff_client::{Answer, CallError, Caller, Handoff, ReconcileAction};
+use handoff_client::{Answer, CallError, Caller, Handoff, ReconcileAction, Resolved, Viewer};
 use handoff_proto::{
     TaskId, errors, json as wire_json,
     limits::MAX_SCOPE_BYTES,
@@ -75,7 +75,7 @@ on_both_databases! {
                 again("answered").await;
                 if arm == "workflow" {
                     let completion = decision::complete(&json!({"media_buy_id": "mb"}));
-                    world.handoff.resolve(&handoff_client::Viewer::Operator, &first.task_id, completion).await.unwrap();
+                    world.handoff.resolve(&Viewer::Operator, &first.task_id, completion).await.unwrap();
                 }
                 if arm != "complete" {
                     world.reaches(&first.task_id, TaskStatus::Completed).await;
@@ -120,6 +120,55 @@ on_both_databases! {
         world.called("discarded", &task_id).await;
         assert_eq!(refusal(world.send(REGULAR_VERB, &held).await).code, errors::OUTCOME_UNKNOWN);
         assert_eq!(world.calls.tasks("decide"), [task_id]);
+    }
+
+    async fn a_run_that_was_terminated_after_submitted_is_never_executed_again(world: World) {
+        let _worker = world.worker().await.unwrap();
+        let caller = Caller::new(SCOPE, PRINCIPAL);
+        let buyer = Viewer::Buyer { scope: SCOPE.into(), principal: PRINCIPAL.into() };
+        // It waits for a reviewer; its task handler works; its decision is still out.
+        let arms = [("workflow", "", ""), ("task", "work", "returned"), ("complete", "decide", "discarded")];
+        for (arm, held, late) in arms {
+            let gate = fresh_key();
+            let request = request(&fresh_key(), json!({"arm": arm, "hold": {held: gate}}));
+            let patience = Duration::from_millis(if held == "decide" { 100 } else { 30_000 });
+            let body = request.to_string();
+            let first = world.prompt(patience).call(&caller, REGULAR_VERB, body.as_bytes()).await.unwrap();
+            let task_id = &first.task_id;
+            assert_eq!((first.status.as_str(), first.replayed), ("submitted", false), "{arm}");
+            if !held.is_empty() {
+                world.called(held, task_id).await;
+            }
+            world.run(task_id).terminate(WorkflowTerminateOptions::default()).await.unwrap();
+            let is_answered_the_same = async |status: &str| {
+                let replay = world.send(REGULAR_VERB, &request).await.unwrap();
+                is_replay(&first, &replay, json!({"correlation_id": "it"}));
+                let polled = world.registry.get(&buyer, task_id, false).await.unwrap();
+                assert_eq!(polled.expect("who was told submitted can poll").status, status, "{arm}");
+            };
+            is_answered_the_same("submitted").await;
+
+            let report = world.handoff.reconcile(false, Duration::ZERO).await.unwrap();
+            assert_eq!(report.count(&ReconcileAction::Settled), 1, "{arm}: {report:?}");
+            is_answered_the_same("failed").await;
+            let ended = world.task(task_id).await.unwrap();
+            let code = ended.error.as_ref().map(|error| error.code.as_str());
+            assert_eq!((ended.actor.as_str(), code), ("reconcile", Some(errors::RUN_LOST)), "{arm}");
+
+            // The handler goes on, and a reviewer decides: too late.
+            world.calls.open(&gate);
+            if !late.is_empty() {
+                world.called(late, task_id).await;
+            }
+            let completion = decision::complete(&json!({"media_buy_id": "mb"}));
+            let resolved = world.handoff.resolve(&Viewer::Operator, task_id, completion).await.unwrap();
+            assert!(matches!(resolved, Resolved::Conflict { .. }), "{arm}: {resolved:?}");
+            assert_eq!(world.handoff.reconcile(false, Duration::ZERO).await.unwrap().requests, [], "{arm}");
+            is_answered_the_same("failed").await;
+            assert_eq!(world.task(task_id).await.unwrap(), ended, "{arm}");
+            assert_eq!(world.calls.of("decide", task_id), ["1"], "{arm}");
+        }
+        assert_eq!(world.calls.tasks("decide").len(), 3);
     }
 
     async fn with_all_workers_down_a_call_is_refused_in_time_and_executed_once_later(world: World) {

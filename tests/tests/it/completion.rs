@@ -174,6 +174,11 @@ on_both_databases! {
             assert_eq!(got["progress"], json!({"percentage": 40.0, "current_step": "checking", "total_steps": 5,
                 "step_number": 2, "message": "by hand"}));
             assert_eq!(got["status"], "working");
+            let words = ["task", "progress", &task_id, "--file", "-", "--actor", "bob", "--reason", "asked the desk"];
+            let typed = r#"{"percentage":60,"current_step":"booking"}"#;
+            assert_eq!(handoff(&world, &words, Some(typed)).await.code, OK);
+            let booking = handoff(&world, &["task", "get", &task_id, "--json"], None).await.json(OK);
+            assert_eq!(booking["progress"], json!({"percentage": 60.0, "current_step": "booking"}));
             assert_eq!((&got["account"], &got["principal"]), (&json!(SCOPE), &json!(PRINCIPAL)));
             assert_eq!(got["workflow_id"], json!(world.reference(&task_id).workflow_id()));
             let words = ["task", "complete", &task_id, "--result", r#"{"media_buy_id":"mb"}"#, "--actor", "ann"];
@@ -185,8 +190,9 @@ on_both_databases! {
         let history = handoff(&world, &["task", "history", &task_id, "--json"], None).await.json(OK);
         let entries = history["history"].as_array().unwrap();
         let events: Vec<&str> = entries.iter().filter_map(|entry| entry["event"].as_str()).collect();
-        assert_eq!(events, ["claimed", "decided", "submitted", "working", "completed"]);
-        assert_eq!(history["history"][4]["actor"], "ann");
+        assert_eq!(events, ["claimed", "decided", "submitted", "working", "progressed", "completed"]);
+        let by: Vec<_> = entries[3..].iter().map(|entry| (entry["actor"].as_str(), entry["reason"].as_str())).collect();
+        assert_eq!(by, [(Some("operator"), None), (Some("bob"), Some("asked the desk")), (Some("ann"), None)]);
         let shown = handoff(&world, &["task", "get", &task_id, "--history"], None).await;
         for part in [task_id.as_str(), "completed", "ann", "media_buy_id", "claimed"] {
             assert!(shown.stdout.contains(part), "{part}: {shown:?}");

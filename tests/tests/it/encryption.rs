@@ -8,12 +8,18 @@ use handoff_client::{
     codec::{Key, KeySource, data_converter},
     temporal,
 };
-use handoff_proto::wire::{GetTaskStatusRequest, TaskStatus};
-use handoff_tests::{Kind, World, binary, decision, eventually};
+use handoff_proto::{
+    wire::{GetTaskStatusRequest, TaskStatus},
+    workflows::{COMPLETE, VerbWorkflow},
+};
+use handoff_tests::{Kind, World, binary, decision, eventually, payload};
 use handoff_workflows::{VerbRun, as_workflow_type};
 use std::{path::PathBuf, process::Stdio, time::Duration};
-use temporalio_client::WorkflowHistory;
-use temporalio_common::protos::temporal::api::{enums::v1::EventType, history::v1::history_event::Attributes};
+use temporalio_client::{UntypedSignal, WorkflowHistory};
+use temporalio_common::{
+    data_converters::RawValue,
+    protos::temporal::api::{enums::v1::EventType, history::v1::history_event::Attributes},
+};
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -86,7 +92,7 @@ async fn a_wrong_ring_loses_nothing_and_a_rotated_one_finishes_the_run() {
     let asked = blind
         .temporal()
         .unwrap()
-        .get_workflow_handle::<handoff_proto::workflows::VerbWorkflow>(world.reference(&task_id).workflow_id())
+        .get_workflow_handle::<VerbWorkflow>(world.reference(&task_id).workflow_id())
         .query(handoff_proto::workflows::StatusQuery, (), Default::default())
         .await;
     let error = asked.unwrap_err().to_string();
@@ -107,6 +113,85 @@ async fn a_wrong_ring_loses_nothing_and_a_rotated_one_finishes_the_run() {
     assert!(resealed.status.success() && told["resealed"].as_u64() > Some(0) && told["unreadable"] == 0, "{told}");
     let renewed = world.connected(|config| config.encryption = ring(&new)).await.unwrap();
     assert_eq!(renewed.tasks().task(&Viewer::Operator, &task_id, true).await.unwrap(), Some(task));
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_keys_loses_nothing() {
+    let keys = key("k");
+    let world = World::configured(Kind::Sqlite, |config| config.encryption = ring(&keys)).await.unwrap();
+    let worker = world.worker_of(world.temporal_client.clone(), seller(world.calls.clone())).await.unwrap();
+    let task_id = submit(&world, "workflow", false).await;
+    worker.stop().await;
+    let hasty = world.client(|config| config.resolve_timeout = Duration::from_millis(500));
+    let completion = decision::complete(&json!({"media_buy_id": "mb"}));
+    let told = hasty.resolve(&Viewer::Operator, &task_id, completion).await.unwrap();
+    assert!(matches!(told, Resolved::Recorded { .. }), "{told:?}");
+
+    let keyless = |config: &mut Config| config.encryption = KeySource::None;
+    let worker = world.worker_with(keyless, seller(world.calls.clone())).await.unwrap();
+    let (known, handoff) = (world.unfinished().await, world.handoff.clone());
+    let fresh = request("complete", false).to_string();
+    let asked = tokio::spawn(async move {
+        let caller = handoff_client::Caller::new(handoff_tests::SCOPE, handoff_tests::PRINCIPAL);
+        handoff.call(&caller, VERB, fresh.as_bytes()).await
+    });
+    let begun = eventually("the next request is claimed", || async {
+        world.unfinished().await.into_iter().find(|task_id| !known.contains(task_id))
+    })
+    .await;
+    for task_id in [&task_id, &begun] {
+        let failure = eventually("the worker fails a workflow task", || failed_workflow_task(&world, task_id)).await;
+        assert!(failure.contains("\"k\"") && failure.contains("HANDOFF_ENCRYPTION_KEYS"), "{failure}");
+    }
+    worker.stop().await;
+
+    let worker = world.worker_of(world.temporal_client.clone(), seller(world.calls.clone())).await.unwrap();
+    assert_eq!(asked.await.unwrap().unwrap().body["media_buy_id"], mark("result"));
+    let task = world.reaches(&task_id, TaskStatus::Completed).await;
+    assert_eq!(task.result_json, r#"{"media_buy_id":"mb"}"#);
+    for task_id in [&task_id, &begun] {
+        world.closed(task_id).await;
+    }
+    worker.stop().await;
+}
+
+/// Whoever may write to Temporal can hold a run with what nobody can open, as it could terminate it. Reset to before that, the
+/// run goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_a_forged_signal_holds_is_freed_by_a_reset() {
+    let keys = key("k");
+    let world = World::configured(Kind::Sqlite, |config| config.encryption = ring(&keys)).await.unwrap();
+    let worker = world.worker().await.unwrap();
+    let task_id = world.submit(VERB, json!({"arm": "workflow"})).await;
+    eventually("the run waits", || async { (world.status(&task_id).await.stage == "waiting").then_some(()) }).await;
+    let mut forged = payload("binary/encrypted", [1; 64]);
+    forged.metadata.insert("encryption-key-id".into(), b"k".to_vec());
+    // This world's own client would encrypt it once more.
+    let stranger = world.connected(|config| config.encryption = KeySource::None).await.unwrap();
+    let run = world.reference(&task_id).workflow_id();
+    let run = stranger.temporal().unwrap().get_workflow_handle::<VerbWorkflow>(run);
+    let signal = UntypedSignal::<VerbWorkflow>::new(COMPLETE);
+    run.signal(signal, RawValue::new(vec![forged]), Default::default()).await.unwrap();
+    let failure = eventually("it holds the run", || failed_workflow_task(&world, &task_id)).await;
+    assert!(failure.contains("\"k\"") && failure.contains("altered"), "{failure}");
+    assert_eq!(world.task(&task_id).await.unwrap().status, "submitted", "polls answer meanwhile");
+
+    let (run, address) = (world.reference(&task_id).workflow_id(), world.temporal.address());
+    let reset =
+        ["workflow", "reset", "--type", "LastWorkflowTask", "--reapply-exclude", "Signal", "--reason", "forged"];
+    let (_, log) = temporal_cli(&[&reset[..], &["--workflow-id", &run, "--address", &address]].concat()).await;
+    assert!(!log.to_lowercase().contains("error"), "{log}");
+    let completion = decision::complete(&json!({"media_buy_id": "mb"}));
+    eventually("the run takes decisions again", || async {
+        let told = world.handoff.resolve(&Viewer::Operator, &task_id, completion.clone()).await.ok()?;
+        matches!(told, Resolved::Accepted { .. } | Resolved::Duplicate { .. }).then_some(())
+    })
+    .await;
+    let task = world.reaches(&task_id, TaskStatus::Completed).await;
+    assert_eq!(task.result_json, r#"{"media_buy_id":"mb"}"#);
+    world.closed(&task_id).await;
+    assert_eq!(world.calls.of("review", &task_id).len(), 1, "nobody was asked twice");
     worker.stop().await;
 }
 

@@ -2,6 +2,7 @@
 
 mod arms;
 mod at_rest;
+mod attempts;
 mod budget;
 mod claims;
 mod command_line;
@@ -13,6 +14,7 @@ mod dev;
 mod direct;
 mod doctor;
 mod encryption;
+mod endings;
 mod gateway;
 mod histories;
 mod hooks;
@@ -34,7 +36,9 @@ mod signals;
 mod sync_deadline;
 mod telemetry;
 mod timers;
+mod upgrade;
 mod webhooks;
+mod wiring;
 mod workers_down;
 mod write_only;
 

@@ -349,17 +349,17 @@ async fn sqlite_a_registry_that_refuses_for_long_does_not_hold_the_workflow_task
 
 /// The ways in which a task can be cancelled.
 #[derive(Clone, Copy, Debug)]
-enum Way {
+pub(crate) enum Way {
     /// Temporal's own cancellation of the run.
     Native,
     /// The signal `fail` with a completion that cancels.
     Signal,
 }
 
-const WAYS: [Way; 2] = [Way::Native, Way::Signal];
+pub(crate) const WAYS: [Way; 2] = [Way::Native, Way::Signal];
 
 impl Way {
-    async fn cancel(self, world: &World, task_id: &str) {
+    pub(crate) async fn cancel(self, world: &World, task_id: &str) {
         self.try_cancel(world, task_id).await.expect("the run is open");
     }
 
