@@ -94,6 +94,17 @@ impl GovernanceAgent {
         serde_json::from_str::<Value>(&line).expect("JSON")["check"].take()
     }
 
+    /// The next check of this kind. On a busy machine a quick handler may have been too slow, and have asked twice: what comes
+    /// before is passed over.
+    pub async fn next_check_where(&self, fits: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let check = self.next_check().await;
+            if fits(&check) {
+                return check;
+            }
+        }
+    }
+
     /// SIGKILL.
     pub async fn kill(&mut self) -> Result<()> {
         Ok(self.child.kill().await?)

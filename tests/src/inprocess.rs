@@ -16,7 +16,7 @@ pub struct InProcessWorker {
 }
 
 impl InProcessWorker {
-    /// Starts it, and waits until it polls.
+    /// Starts it, and waits until it is made. It polls in a moment; what comes before that waits at the server.
     pub async fn start(
         client: Client,
         registry: Arc<dyn Registry>,

@@ -1,9 +1,12 @@
 //! A Temporal server: the one that all tests share, or one of a test's own that it may kill.
 
-use crate::Counts;
+use crate::{Counts, eventually};
 use anyhow::{Context, Result};
 use handoff_worker::{Port, ServerOptions, TemporalServer};
-use std::path::PathBuf;
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    path::PathBuf,
+};
 use tempfile::TempDir;
 use temporalio_client::Client;
 
@@ -92,6 +95,9 @@ impl Temporal {
     /// Starts a killed server again, on the same port and database.
     pub async fn restart(&mut self) -> Result<()> {
         let Self::Own(own) = self else { anyhow::bail!("the shared server is not to be restarted") };
+        let address = (Ipv4Addr::LOCALHOST, own.port);
+        // Somebody's outgoing connection may have its port for a moment.
+        eventually("its port is free", || async move { TcpListener::bind(address).ok().map(drop) }).await;
         own.start().await
     }
 }

@@ -24,7 +24,7 @@ struct Cost {
 /// quick review, 7 more for a regular decision (`docs/decisions/013-what-a-request-costs.md`).
 #[tokio::test(flavor = "multi_thread")]
 async fn each_arm_costs_what_it_did() {
-    let world = World::with_own_temporal(Kind::Sqlite).await.unwrap();
+    let world = World::with_own_temporal(Kind::Sqlite).await.unwrap().of_lasting_workers();
     let silent = worker(&world, seller()).await;
     for (verb, arm, expected) in [
         (QUICK, "complete", Cost { workflow_tasks: 1, activities: 0, events: 8, actions: 3 }),
@@ -34,14 +34,14 @@ async fn each_arm_costs_what_it_did() {
         (REGULAR, "task", Cost { workflow_tasks: 3, activities: 2, events: 21, actions: 6 }),
         (REGULAR, "workflow", Cost { workflow_tasks: 4, activities: 2, events: 28, actions: 9 }),
     ] {
-        assert_eq!(cost(&world, verb, arm).await, expected, "{verb} {arm}");
+        assert_cost(&world, verb, arm, expected).await;
     }
     silent.stop().await;
 
     // Handlers of a task's end are told in an activity of its own.
     let notifying = worker(&world, seller().on(|_: TaskCompleted| async { Acknowledgement::roger() })).await;
     let expected = Cost { workflow_tasks: 3, activities: 2, events: 21, actions: 6 };
-    assert_eq!(cost(&world, QUICK, "task").await, expected);
+    assert_cost(&world, QUICK, "task", expected).await;
     notifying.stop().await;
 }
 
@@ -95,6 +95,14 @@ fn seller() -> Seller<()> {
 async fn worker(world: &World, seller: Seller<()>) -> InProcessWorker {
     let handlers: Handlers = seller.into_handlers().unwrap();
     world.worker_of(world.temporal_client.clone(), handlers).await.unwrap()
+}
+
+/// What a machine that stands still does not do in time is done another way, at another price: once. A change that costs
+/// more does so each time.
+async fn assert_cost(world: &World, verb: &str, arm: &str, expected: Cost) {
+    if cost(world, verb, arm).await != expected {
+        assert_eq!(cost(world, verb, arm).await, expected, "{verb} {arm}");
+    }
 }
 
 async fn cost(world: &World, verb: &str, arm: &str) -> Cost {

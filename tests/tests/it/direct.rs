@@ -29,10 +29,10 @@ where
     handoff.answer_directly(&Caller::new(SCOPE, PRINCIPAL), tool, request.to_string().as_bytes(), handler).await
 }
 
-/// A client with a registry of its own, as another process has.
+/// A client with a registry of its own, as another process has. How late its answers come is no matter here: machines are busy.
 async fn process(world: &World, sync_deadline: Duration) -> Handoff {
     let mut config = world.config().clone();
-    config.sync_deadline = sync_deadline;
+    (config.sync_deadline, config.grace) = (sync_deadline, Duration::from_secs(60));
     let registry = handoff_store::connect(&config.registry_url, config.registry_options().unwrap()).await.unwrap();
     Handoff::from_parts(world.temporal_client.clone(), registry, config)
 }

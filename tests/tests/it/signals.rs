@@ -1,4 +1,5 @@
-//! Whatever is sent to a run: it is used, or dropped and counted, and never wedges the run.
+//! Whatever is sent to a run: it is used, or dropped and counted, and never wedges the run. What is encrypted with a key that is
+//! missing waits for it: see `encryption`.
 
 use crate::on_both_databases;
 use handoff_proto::{
@@ -9,6 +10,7 @@ use handoff_proto::{
 use handoff_tests::{Kind, World, eventually, fresh_key, payload, request};
 use prost::Message;
 use serde_json::json;
+use std::collections::BTreeSet;
 use temporalio_client::{
     UntypedUpdate, UntypedWorkflow, WorkflowExecutionStatus, WorkflowStartOptions, errors::WorkflowUpdateError,
 };
@@ -110,11 +112,11 @@ on_both_databases! {
     async fn a_decision_that_comes_early_is_kept(world: World) {
         let worker = world.worker().await.unwrap();
         for (held, lab, works) in [
-            ("decide", json!({"arm": "workflow"}), 1),
-            ("decide", json!({"arm": "task"}), 0),
-            ("review", json!({"arm": "workflow"}), 1),
+            ("decide", json!({"arm": "workflow"}), true),
+            ("decide", json!({"arm": "task"}), false),
+            ("review", json!({"arm": "workflow"}), true),
             // Somebody has the task, whatever the enqueue handler says then.
-            ("review", json!({"arm": "workflow", "review": "unable"}), 1),
+            ("review", json!({"arm": "workflow", "review": "unable"}), true),
         ] {
             let (gate, mut arm) = (fresh_key(), lab.clone());
             arm["hold"] = json!({held: gate});
@@ -132,8 +134,11 @@ on_both_databases! {
             let dropped = drops_written(&world, &task_id, 2).await;
             assert_eq!(dropped.len(), 2, "{held} {lab}: {dropped:?}");
             assert_eq!(dropped[1], "fail: another decision came first", "{held} {lab}");
-            let called = world.calls.of("work", &task_id).len() + world.calls.of("review", &task_id).len();
-            assert_eq!(called, works, "{held} {lab}");
+            // Once, if at all. An attempt that the signals took too long for is followed by another, which has another number; that
+            // of a second call would be the first again.
+            let attempts = [world.calls.of("work", &task_id), world.calls.of("review", &task_id)].concat();
+            let distinct: BTreeSet<&String> = attempts.iter().collect();
+            assert_eq!((!attempts.is_empty(), attempts.len()), (works, distinct.len()), "{held} {lab}: {attempts:?}");
             assert_eq!(world.calls.of("completed", &task_id).len(), 1, "{held} {lab}");
         }
         worker.stop().await;

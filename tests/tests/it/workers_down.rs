@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 const VERB: &str = "create_media_buy";
 // How long a decision waits for a worker here.
 const RESOLVE_TIMEOUT: Duration = Duration::from_millis(500);
+// How much longer a busy machine may take for it; less than the usual client waits.
+const SLACK: Duration = Duration::from_secs(20);
 
 on_both_databases! {
     async fn polls_and_lists_answer(world: World) {
@@ -38,7 +40,7 @@ on_both_databases! {
             let begun = Instant::now();
             let told = resolve(&world, &task_id, &completion).await;
             assert_eq!(told, Resolved::Recorded { decision_id: completion.decision_id.clone() }, "{status}");
-            assert!(begun.elapsed() < RESOLVE_TIMEOUT + Duration::from_secs(5), "after {:?}", begun.elapsed());
+            assert!(begun.elapsed() < RESOLVE_TIMEOUT + SLACK, "after {:?}", begun.elapsed());
             // Nothing is settled yet, and the same decision again is safe.
             assert_eq!(poll(&world, &task_id).await["status"], "submitted");
             assert!(matches!(resolve(&world, &task_id, &completion).await, Resolved::Recorded { .. }), "{status}");
@@ -96,7 +98,8 @@ on_both_databases! {
     }
 
     async fn a_deadline_that_passed_is_settled_when_a_worker_returns(world: World) {
-        let task_id = left_alone(&world, json!({"arm": "workflow", "deadline_ms": 200})).await;
+        // Long enough for the worker to be gone before its timer fires.
+        let task_id = left_alone(&world, json!({"arm": "workflow", "deadline_ms": 4_000})).await;
         eventually("the deadline's timer has fired", || async {
             world.events(&task_id).await.contains(&"TIMER_FIRED".to_owned()).then_some(())
         })

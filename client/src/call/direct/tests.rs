@@ -101,8 +101,14 @@ fn caller() -> Caller {
     Caller::new("acct", "agent")
 }
 
+/// For who waits in vain.
 fn brief() -> Config {
     Config { sync_deadline: Duration::from_millis(200), grace: Duration::from_millis(300), ..Config::default() }
+}
+
+/// For who gets an answer, however busy the machine is.
+fn patient() -> Config {
+    Config { grace: Duration::from_secs(10), ..brief() }
 }
 
 fn keyed(key: &str) -> Value {
@@ -142,7 +148,7 @@ async fn a_hundred_duplicates_over_three_processes_are_one_execution() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_is_recorded_and_said_again() {
-    let seller = Seller::new(2, brief()).await;
+    let seller = Seller::new(2, patient()).await;
     let first = seller.answer(0, PLAIN, &keyed("a")).await.unwrap();
     let expected = json!({"status": "completed", "accounts": [], "execution": 0, "context": {"n": 1}});
     assert_eq!((first.body, first.replayed), (expected, false));
@@ -163,7 +169,7 @@ async fn an_answer_is_recorded_and_said_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_leaves_nothing_behind() {
-    let seller = Seller::new(1, brief()).await;
+    let seller = Seller::new(1, patient()).await;
     let requests = [
         ("get_media_buys", keyed("a")),
         (DISCOVERY, json!({})),
@@ -185,7 +191,7 @@ async fn a_read_leaves_nothing_behind() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_frees_the_key_for_the_next_call() {
     for tool in [PLAIN, DISCOVERY] {
-        let seller = Seller::new(2, brief()).await;
+        let seller = Seller::new(2, patient()).await;
         let refused = |_| async { Err(AdcpError::transient("RATE_LIMITED", "later")) };
         assert_eq!(refusal(seller.answer_by(0, tool, &keyed("a"), refused).await).code, "RATE_LIMITED");
         let mut changed = keyed("a");
@@ -194,7 +200,7 @@ async fn a_refusal_frees_the_key_for_the_next_call() {
         assert!(seller.answer(0, tool, &changed).await.unwrap().replayed);
         assert_eq!(seller.executions(), 1);
     }
-    let seller = Seller::new(1, brief()).await;
+    let seller = Seller::new(1, patient()).await;
     let handoff = |_| async { Ok(Direct::HandOff(to_task())) };
     assert_eq!(refusal(seller.answer_by(0, PLAIN, &keyed("a"), handoff).await).code, errors::ASYNC_NOT_ALLOWED);
     assert!(!seller.answer(0, PLAIN, &keyed("a")).await.unwrap().replayed);
@@ -221,7 +227,7 @@ async fn a_slow_handler_goes_on_and_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_buyer_who_hangs_up_does_not_stop_a_handler() {
-    let seller = Seller::new(1, brief()).await;
+    let seller = Seller::new(1, patient()).await;
     let (begun, gate) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (has_begun, opened) = (begun.clone(), gate.clone());
     let handler = async move |_| {
@@ -306,7 +312,9 @@ async fn a_rerunnable_handler_is_called_again_with_the_same_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_keeps_the_claim_of_what_may_have_been_done() {
-    let seller = Seller::new(1, brief()).await;
+    let seller = Seller::new(1, patient()).await;
+    let (temporal, _) = fake_temporal(|_, _| Say::Message(vec![])).await;
+    let hasty = Handoff::from_parts(temporal, seller.clients[0].registry().clone(), brief());
     for told in [true, false] {
         let key = keyed(if told { "told" } else { "panicked" });
         // A handler whose panic was caught further inside, and one that panics right here.
@@ -317,7 +325,8 @@ async fn a_panic_keeps_the_claim_of_what_may_have_been_done() {
             Err(errors::handler_failed(context.correlation_id()))
         };
         assert_eq!(refusal(seller.answer_by(0, PLAIN, &key, handler).await).code, errors::HANDLER_FAILED);
-        assert_eq!(refusal(seller.answer(0, PLAIN, &key).await).code, "IDEMPOTENCY_IN_FLIGHT");
+        let again = hasty.answer_directly(&caller(), PLAIN, key.to_string().as_bytes(), panics).await;
+        assert_eq!(refusal(again).code, "IDEMPOTENCY_IN_FLIGHT");
         // Discovery only reads.
         let key = keyed(if told { "d1" } else { "d2" });
         assert_eq!(refusal(seller.answer_by(0, DISCOVERY, &key, panics).await).code, errors::HANDLER_FAILED);
@@ -327,7 +336,7 @@ async fn a_panic_keeps_the_claim_of_what_may_have_been_done() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_answer_is_the_sellers_error() {
-    let seller = Seller::new(1, brief()).await;
+    let seller = Seller::new(1, patient()).await;
     for (result, code) in
         [(json!([]), errors::RESULT_INVALID), (json!({"x": "y".repeat(1_000_001)}), errors::RESULT_TOO_LARGE)]
     {
@@ -347,10 +356,11 @@ fn run_says_submitted(_: &str, _: usize) -> Say {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hand_off_is_submitted_only_when_its_run_says_so() {
-    for request in [keyed("a"), json!({})] {
+    // With a key, what the handler says is recorded within the time; without one, it takes the time that it takes.
+    for (request, grace) in [(keyed("a"), Duration::from_secs(3)), (json!({}), brief().grace)] {
         let handoff = |_| async { Ok(Direct::HandOff(to_task())) };
         // Temporal is down: nothing is submitted, and nothing is lost.
-        let down = Seller::new(1, brief()).await;
+        let down = Seller::new(1, Config { grace, ..brief() }).await;
         assert_eq!(refusal(down.answer_by(0, DISCOVERY, &request, handoff).await).code, "SERVICE_UNAVAILABLE");
         let observed = down.clients[0].registry().unfinished(i64::MAX, None, 10).await.unwrap();
         assert_eq!(observed[0].stage, handoff_store::ObservedStage::Pending);
@@ -358,7 +368,7 @@ async fn a_hand_off_is_submitted_only_when_its_run_says_so() {
         assert_eq!((standing.decision, standing.submitted), (Some(to_task()), false));
         // Up again: a retry attaches to what is recorded, and does not decide again.
         let (temporal, _) = fake_temporal(run_says_submitted).await;
-        let up = Handoff::from_parts(temporal, down.clients[0].registry().clone(), brief());
+        let up = Handoff::from_parts(temporal, down.clients[0].registry().clone(), patient());
         if request.get("idempotency_key").is_some() {
             let answer =
                 up.answer_directly(&caller(), DISCOVERY, request.to_string().as_bytes(), panics).await.unwrap();
@@ -366,7 +376,7 @@ async fn a_hand_off_is_submitted_only_when_its_run_says_so() {
         }
     }
     // Wholesale must not.
-    let seller = Seller::with(1, brief(), run_says_submitted).await;
+    let seller = Seller::with(1, patient(), run_says_submitted).await;
     for key in [Some(keyed("a")), None] {
         let mut request = key.unwrap_or_else(|| json!({}));
         request["buying_mode"] = json!("wholesale");
@@ -386,7 +396,7 @@ async fn when_the_budget_ends_the_handler_is_dropped_and_a_run_decides() {
         }
     }
     for request in [keyed("a"), json!({})] {
-        let seller = Seller::with(1, brief(), run_says_submitted).await;
+        let seller = Seller::with(1, patient(), run_says_submitted).await;
         let dropped = Arc::new(AtomicUsize::new(0));
         let guard = Dropped(dropped.clone());
         let slow = async move |_| {
@@ -399,7 +409,7 @@ async fn when_the_budget_ends_the_handler_is_dropped_and_a_run_decides() {
         assert_eq!(observed[0].stage, handoff_store::ObservedStage::Claimed, "undecided");
     }
     // Keyless wholesale: nobody could find what a run would find.
-    let seller = Seller::with(1, brief(), run_says_submitted).await;
+    let seller = Seller::with(1, patient(), run_says_submitted).await;
     let request = json!({"buying_mode": "wholesale"});
     let answer = seller.answer_by(0, DISCOVERY, &request, hangs).await.unwrap();
     assert_eq!((answer.status.as_str(), &answer.body["incomplete"][0]["scope"]), ("completed", &json!("products")));
@@ -408,14 +418,14 @@ async fn when_the_budget_ends_the_handler_is_dropped_and_a_run_decides() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn verbs_that_commit_are_decided_by_their_workflow() {
-    let seller = Seller::with(1, brief(), run_says_submitted).await;
+    let seller = Seller::with(1, patient(), run_says_submitted).await;
     let answer = seller.answer_by(0, "create_media_buy", &keyed("a"), panics).await.unwrap();
     assert_eq!(answer.status, "submitted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handler_knows_its_request_and_logs_do_not() {
-    let seller = Seller::new(1, brief()).await;
+    let seller = Seller::new(1, patient()).await;
     let mut request = keyed("a");
     request["time_budget"] = json!({"interval": 1, "unit": "seconds"});
     let handler = async |context: super::DirectContext| {

@@ -23,7 +23,7 @@ async fn send(front: &Front, body: Vec<u8>, content_type: &str) -> (StatusCode, 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_are_no_calls_are_told_so() {
     let world = World::new(Kind::Sqlite).await.unwrap();
-    let acme = Acme::new(&world).unwrap().set("HANDOFF_BODY_TIMEOUT", "1s");
+    let acme = Acme::new(&world).unwrap();
     let front = acme.gateway().await.unwrap();
     let deep = format!("{}{}", r#"{"a":"#.repeat(100), "1") + &"}".repeat(100);
     let wide = format!(r#"{{"task_id":"{}"}}"#, "x".repeat(2_000_000));

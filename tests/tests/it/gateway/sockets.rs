@@ -3,6 +3,7 @@
 use handoff_tests::{
     Kind, World,
     answer::tool_call,
+    eventually,
     front::{API_KEY, Acme, Front, acme_request},
 };
 use serde_json::{Value, json};
@@ -125,25 +126,30 @@ async fn a_head_that_does_not_come_ends_its_connection() {
     let _ = timeout(PATIENCE, reader.read_to_end(&mut nothing)).await.expect("the connection is closed in time");
     drop(reader);
     timeout(PATIENCE, drip).await.expect("it can't go on").unwrap().unwrap_err();
-    // One that is used in time stays open.
-    let mut stream = connect(&front).await;
+    // One that is used in time stays open. A busy machine may not use it in time.
+    eventually("one is used twice", || twice(&front)).await;
+    front.assert_unharmed().await;
+}
+
+/// Asks twice on one connection; nothing, if it was closed.
+async fn twice(front: &Front) -> Option<()> {
+    let mut stream = connect(front).await;
     for _ in 0..2 {
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.ok()?;
         let mut first = [0; 12];
-        timeout(PATIENCE, stream.read_exact(&mut first)).await.expect("in time").unwrap();
+        timeout(PATIENCE, stream.read_exact(&mut first)).await.expect("in time").ok()?;
         assert_eq!(&first, b"HTTP/1.1 200");
         // The rest of the answer, as far as it has come.
         let mut rest = [0; 4_000];
-        let _ = stream.read(&mut rest).await.unwrap();
+        let _ = stream.read(&mut rest).await.ok()?;
     }
-    drop(stream);
-    front.assert_unharmed().await;
+    Some(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_are_late_or_endless_are_told_so() {
     let world = World::new(Kind::Sqlite).await.unwrap();
-    let acme = Acme::new(&world).unwrap().set("HANDOFF_BODY_TIMEOUT", "1s");
+    let acme = Acme::new(&world).unwrap().set("HANDOFF_BODY_TIMEOUT", "3s");
     let mut front = acme.gateway().await.unwrap();
 
     // Half of it, and no more: but the client listens.
@@ -184,7 +190,7 @@ async fn a_buyer_that_hangs_up_has_begun_what_it_asked_for() {
         .await
         .unwrap();
     // Until the request is claimed; then nobody listens any more.
-    handoff_tests::eventually("the request is claimed", || async {
+    eventually("the request is claimed", || async {
         let claims =
             front.scrape().await.value("handoff_registry_call_duration_seconds_count", &[("operation", "claim")]);
         (claims > 0.0).then_some(())

@@ -14,7 +14,7 @@ use std::{
     path::Path,
     process::Stdio,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
@@ -39,7 +39,6 @@ pub(crate) enum Say {
 pub(crate) struct Delivery {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    pub(super) at: Instant,
 }
 
 impl Delivery {
@@ -109,7 +108,7 @@ impl Drop for Endpoint {
 }
 
 async fn answer(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
-    shared.came.lock().unwrap().push(Delivery { headers, body, at: Instant::now() });
+    shared.came.lock().unwrap().push(Delivery { headers, body });
     let say = shared.plan.lock().unwrap().pop_front().unwrap_or(Say::Status(200));
     let status = |status| StatusCode::from_u16(status).expect("a status");
     match say {

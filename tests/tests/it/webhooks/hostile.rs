@@ -6,9 +6,10 @@ use super::{
 };
 use std::time::Instant;
 
-const TIMEOUT: Duration = Duration::from_millis(500);
+// Long enough that where the machine stands still the other answers are not missed.
+const TIMEOUT: Duration = Duration::from_secs(3);
 // A busy machine is slow to notice that the time is up.
-const AT_MOST: Duration = Duration::from_secs(5);
+const AT_MOST: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_resets_drips_or_floods_gets_the_same_again() {
@@ -81,13 +82,14 @@ async fn nothing_of_a_receiver_is_logged_but_what_became_of_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_endpoint_does_not_delay_the_others() {
-    let world = world(Kind::Sqlite, |_| ()).await;
-    let worker = started(&world).await;
+    let world = world(Kind::Sqlite, |config| config.webhooks.timeout = Duration::from_secs(20)).await;
+    // Not waited for in the end: it finishes what is under way.
+    let _worker = started(&world).await;
     let dead = Endpoint::start(vec![Say::Hang; 1_000]).await;
-    let mut waiting = Vec::new();
-    for _ in 0..40 {
-        waiting.push(submit(&world, REGULAR_VERB, &dead.url(), json!({"arm": "task"})).await);
-    }
+    let url = dead.url();
+    // At once, so that the first attempts are not over before the other endpoint is told.
+    let submits = (0..40).map(|_| submit(&world, REGULAR_VERB, &url, json!({"arm": "task"})));
+    let waiting = futures::future::join_all(submits).await;
     eventually("as many are under way as may be", || async { (dead.came().len() >= 16).then_some(()) }).await;
     let alive = Endpoint::start([]).await;
     let begun = Instant::now();
@@ -95,10 +97,9 @@ async fn a_dead_endpoint_does_not_delay_the_others() {
     let (webhook, attempts) = ends(&world, &task_id).await;
     assert_eq!((webhook.state, classes(&attempts)), (WebhookState::Delivered, vec![""]));
     let took = begun.elapsed();
-    // An attempt at the dead one takes ten.
-    assert!(took < Duration::from_secs(8), "{took:?}");
+    // An attempt at the dead one takes twenty.
+    assert!(took < Duration::from_secs(16), "{took:?}");
     for task_id in &waiting {
         assert_eq!(log(&world, task_id).await.0.state, WebhookState::Pending);
     }
-    worker.stop().await;
 }

@@ -64,22 +64,24 @@ async fn a_worker_killed_while_sending_sends_the_same_bytes_again() {
 async fn a_receiver_that_was_down_for_a_day_gets_what_it_got_before() {
     let world = world(Kind::Sqlite, |_| ()).await;
     let worker = started(&world).await;
-    let mut before = Endpoint::start([Say::Status(500)]).await;
+    let mut before = Endpoint::start(vec![Say::Status(500); 100]).await;
     let (url, port) = (before.url(), before.port());
     let task_id = submit(&world, REGULAR_VERB, &url, json!({"arm": "task"})).await;
-    eventually("it came once", || async { (before.came().len() == 1).then_some(()) }).await;
+    // Once, unless the machine is too busy for the receiver to go at once.
+    eventually("it came", || async { (!before.came().is_empty()).then_some(()) }).await;
     // Pauses double from 50 ms as they do from 2 s: eight attempts later a real receiver would have been down for ten minutes,
     // and sixteen later for a day. A day's pauses are an hour at most, which the schedule's own tests show.
     before.close().await;
     eventually("it is missed for long", || async {
         let (_, attempts) = log(&world, &task_id).await;
-        (attempts.iter().filter(|attempt| attempt.status.is_none()).count() >= 6).then_some(())
+        let missed = classes(&attempts).last() == Some(&"connect");
+        (attempts.len() >= 7 && missed).then_some(())
     })
     .await;
     let after = Endpoint::on(port, []).await;
     let (webhook, attempts) = ends(&world, &task_id).await;
-    assert_eq!((webhook.state, classes(&attempts)[1]), (WebhookState::Delivered, "connect"));
-    assert_eq!((before.came().len(), after.came().len()), (1, 1));
+    assert_eq!((webhook.state, classes(&attempts).last()), (WebhookState::Delivered, Some(&"")));
+    assert_eq!(after.came().len(), 1);
     is_one_delivery(&world, &task_id, &[&before, &after]).await;
     worker.stop().await;
 }
