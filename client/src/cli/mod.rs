@@ -110,8 +110,11 @@ async fn dispatch(command: Command, config: Config, line: &CommandLine, output: 
             TaskCommand::List(list) => task::list(list, &Tasks::connect(&config).await?, output).await,
             TaskCommand::Watch(watch) => task::watch(watch, &Tasks::connect(&config).await?, output).await,
             TaskCommand::History(history) => task::history(history, &Tasks::connect(&config).await?, output).await,
-            TaskCommand::Progress(report) => progress::run(report, &Tasks::connect(&config).await?, output).await,
             // What can't be read is refused before anything is connected.
+            TaskCommand::Progress(report) => {
+                let report = report.report()?;
+                progress::send(report, &Tasks::connect(&config).await?, output).await
+            }
             TaskCommand::Complete(complete) => {
                 let check = line.check.as_deref().filter(|_| !complete.unchecked);
                 decide::send(complete.decision()?, check, config, output).await

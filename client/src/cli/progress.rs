@@ -7,25 +7,38 @@ use super::{
     output::Output,
     problem::Problem,
 };
-use crate::{ProgressReport, Tasks, tasks::no_such_task};
+use crate::{ProgressReport, Tasks, Viewer, tasks::no_such_task};
 use handoff_proto::v1::Progress;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-pub(super) async fn run(args: ProgressArgs, tasks: &Tasks, output: &Output) -> Result<Exit, Problem> {
-    let viewer = args::reviewer(args.account);
-    let progress = Progress {
-        actor: args.actor.unwrap_or_else(input::user),
-        reason: args.reason.unwrap_or_default(),
-        ..args.progress.read()?
-    };
-    let (status, exit) = match tasks.report_progress(&viewer, &args.task_id, &progress).await? {
+/// A report as it was typed.
+pub(super) struct Report {
+    viewer: Viewer,
+    task_id: String,
+    progress: Progress,
+}
+
+impl ProgressArgs {
+    pub(super) fn report(self) -> Result<Report, Problem> {
+        let progress = Progress {
+            actor: self.actor.unwrap_or_else(input::user),
+            reason: self.reason.unwrap_or_default(),
+            ..self.progress.read()?
+        };
+        Ok(Report { viewer: args::reviewer(self.account), task_id: self.task_id, progress })
+    }
+}
+
+pub(super) async fn send(report: Report, tasks: &Tasks, output: &Output) -> Result<Exit, Problem> {
+    let Report { viewer, task_id, progress } = report;
+    let (status, exit) = match tasks.report_progress(&viewer, &task_id, &progress).await? {
         ProgressReport::Recorded => ("recorded", Exit::Ok),
         ProgressReport::Dropped => ("dropped", Exit::Conflict),
         ProgressReport::Invalid { message } => return Err(Problem::invalid(message)),
         ProgressReport::NotFound => return Err(Problem::refused(no_such_task())),
     };
-    output.data(&json!({"task_id": args.task_id, "status": status}), || match exit {
+    output.data(&json!({"task_id": task_id, "status": status}), || match exit {
         Exit::Ok => "recorded".into(),
         _ => "dropped: the task has ended, or was not submitted".into(),
     });

@@ -17,8 +17,8 @@ const TAIL: &str = "
 
 These are read by the scripts that build and test Handoff, not by its programs: `HANDOFF_CACHE` (where tools are installed),
 `HANDOFF_POSTGRES_BIN`, `HANDOFF_PYTHON`, `HANDOFF_BUYER_PYTHON`, `HANDOFF_BUYER_NODE`, `HANDOFF_BUYER_NODE_MODULES`,
-`HANDOFF_ADCP_SCHEMAS`, `HANDOFF_ADCP_VECTORS` (set by `scripts/env`), `HANDOFF_TEST_POSTGRES_URL`,
-`HANDOFF_TEST_TEMPORAL` (set by `scripts/with-services`), `HANDOFF_TEST_FUZZ` (how many broken requests), `HANDOFF_TEST_SEED` (which),
+`HANDOFF_ADCP_SCHEMAS`, `HANDOFF_ADCP_VECTORS`, `HANDOFF_TEST_PREVIOUS_LAB_SELLER` (set by `scripts/env`),
+`HANDOFF_TEST_POSTGRES_URL`, `HANDOFF_TEST_TEMPORAL` (set by `scripts/with-services`), `HANDOFF_TEST_FUZZ` (how many broken requests), `HANDOFF_TEST_SEED` (which),
 `HANDOFF_TEST_PARKED` (how many parked tasks), `HANDOFF_TEST_WEBHOOKS` (how many webhooks that a poll must agree with),
 `HANDOFF_TEST_KILLS` (how many purchases whose worker dies).
 ";
