@@ -29,7 +29,8 @@ pub(crate) fn progress(request: &mut Request, progress: &Progress, step: &mut St
         && reports < MAX_REPORTS_IN_HISTORY
     {
         let entry = step.log(request, "progressed");
-        entry.key = format!("registry.progressed.{reports}").into();
+        // Not the number of reports: an earlier build's worker sets that back.
+        entry.key = format!("registry.progressed.{}", request.version).into();
         attribute(entry, progress);
         reports += 1;
     }
