@@ -16,7 +16,7 @@ use handoff_proto::{
 use handoff_store::{Registry, Viewer};
 use handoff_worker::{Role, WorkerSettings};
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use temporalio_client::{Client, UntypedSignal};
 use temporalio_common::{data_converters::RawValue, protos::temporal::api::common::v1::Payload};
@@ -396,6 +396,14 @@ impl World {
     /// Waits until the lab seller has called this handler for any task, and says for which one first.
     pub async fn called_for(&self, handler: &str) -> String {
         eventually(&format!("{handler} is called"), || async { self.calls.tasks(handler).into_iter().next() }).await
+    }
+
+    /// Panics unless the lab seller's handler was called for this task, and no attempt of it twice. An attempt that a busy machine
+    /// was too slow for is followed by another, which has another number; that of a second call would be the first again.
+    pub fn asked_once(&self, handler: &str, task_id: &str) {
+        let attempts = self.calls.of(handler, task_id);
+        let distinct: BTreeSet<&String> = attempts.iter().collect();
+        assert!(!attempts.is_empty() && distinct.len() == attempts.len(), "{handler} for {task_id}: {attempts:?}");
     }
 
     /// Waits until the lab seller has called this handler for a task.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 const VERB: &str = "create_media_buy";
 // Of a verb handler, all attempts together: so long that `submitted` is said by then, on a busy machine, too.
-const DECIDE_TIMEOUT: Duration = Duration::from_secs(5);
+const DECIDE_TIMEOUT: Duration = Duration::from_secs(10);
 const PANIC: &str = "the handler was told to panic";
 
 on_both_databases! {
@@ -154,9 +154,9 @@ fn seller(calls: Calls) -> Handlers {
     let (failed, discarded) = (calls.clone(), calls.clone());
     Seller::new("patient", calls)
         .verb(VERB, verb(decide).hands_off_to(["resume", "spend", "outlast", "forget"]))
-        .task("resume", task(resume).attempt_timeout(3 * second).retry(pause, pause, 0))
-        .task("spend", task(hang).attempt_timeout(second).retry(pause, pause, 2))
-        .task("outlast", task(hang).attempt_timeout(second).deadline(5 * second).retry(pause, pause, 0))
+        .task("resume", task(resume).attempt_timeout(6 * second).retry(pause, pause, 0))
+        .task("spend", task(hang).attempt_timeout(3 * second).retry(pause, pause, 2))
+        .task("outlast", task(hang).attempt_timeout(3 * second).deadline(10 * second).retry(pause, pause, 0))
         .enqueue("forget", enqueue(forget).attempt_timeout(20 * second).retry(pause, pause))
         .on(move |event: TaskFailed| record(failed.clone(), "failed", event.task.task_id, event.error.code))
         .on(move |event: DecisionDiscarded| record(discarded.clone(), "discarded", event.task.task_id, String::new()))

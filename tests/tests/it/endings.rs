@@ -22,6 +22,8 @@ use tokio::process::Command;
 const VERB: &str = "create_media_buy";
 // The exit code of `handoff` for a task that has ended otherwise.
 const CONFLICT: i32 = 5;
+// How often a moment may be missed.
+const MISSES: usize = 5;
 
 on_both_databases! {
     async fn a_cancellation_while_the_end_is_recorded_changes_nothing(world: World) {
@@ -38,13 +40,22 @@ on_both_databases! {
         let quiet = quiet(world.calls.clone());
         let worker = world.worker_of(world.temporal_client.clone(), quiet).await.unwrap();
         for way in WAYS {
-            let task_id = world.submit(VERB, json!({})).await;
-            world.called("on_complete", &task_id).await;
-            way.cancel(&world, &task_id).await;
-            world.calls.open(&task_id);
-            let ended = world.reaches(&task_id, TaskStatus::Completed).await;
-            stands(&world, &task_id, &ended).await;
-            assert_eq!(world.calls.of("told", &task_id), [] as [String; 0], "{way:?}");
+            let mut refused = 0;
+            for _ in 0..MISSES {
+                let task_id = world.submit(VERB, json!({})).await;
+                world.called("on_complete", &task_id).await;
+                way.cancel(&world, &task_id).await;
+                world.calls.open(&task_id);
+                let ended = world.reaches(&task_id, TaskStatus::Completed).await;
+                stands(&world, &task_id, &ended).await;
+                assert_eq!(world.calls.of("told", &task_id), [] as [String; 0], "{way:?}");
+                refused = count(&world.events(&task_id).await, "WORKFLOW_TASK_FAILED");
+                // On a machine that is too busy the end is recorded outside of a workflow task.
+                if refused > 0 {
+                    break;
+                }
+            }
+            assert!(refused > 0, "{way:?}: the server refused no workflow task");
         }
         worker.stop().await;
     }

@@ -218,7 +218,7 @@ type Sent = (&'static str, &'static str, Vec<Payload>);
 
 /// What no run can use, each with what is wrong, and the name of the signal that it is sent as.
 fn malformed() -> Vec<Sent> {
-    let huge = format!(r#"{{"media_buy_id":"{}"}}"#, "x".repeat(1_900_000));
+    let huge = format!(r#"{{"media_buy_id":"{}"}}"#, "x".repeat(2_000_000));
     vec![
         ("a number", COMPLETE, vec![payload("json/plain", "3")]),
         ("no JSON", COMPLETE, vec![payload("json/plain", "not json")]),

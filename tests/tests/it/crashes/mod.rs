@@ -5,6 +5,7 @@ mod paused;
 mod races;
 mod server;
 
+use crate::on_both_databases;
 use futures::future::{FutureExt, LocalBoxFuture};
 use handoff_client::{Answer, CallError, Caller};
 use handoff_proto::{
@@ -179,63 +180,66 @@ async fn the_workflow_arm_survives_a_kill_around_each_transaction() {
 async fn on_postgresql_too() {
     let of = |verb, lab, transactions: &[&str], end| kills(Kind::Postgres, verb, lab, transactions, end);
     let task = json!({"arm": "task", "steps": 1});
+    let unable = json!({"arm": "workflow", "review": "unable"});
     few_at_once(
-        of(REGULAR_VERB, json!({"arm": "complete"}), &["record_decision"], End::Answered)
-            .chain(of(REGULAR_VERB, task, &["settle"], End::Task))
-            .chain(of(QUICK_VERB, json!({"arm": "workflow"}), &["accept", "settle"], End::Reviewed)),
+        of(REGULAR_VERB, json!({"arm": "complete"}), &["begin", "record_decision"], End::Answered)
+            .chain(of(REGULAR_VERB, task, &["update_progress", "settle"], End::Task))
+            .chain(of(QUICK_VERB, json!({"arm": "workflow"}), &["accept", "settle"], End::Reviewed))
+            .chain(of(REGULAR_VERB, unable, &["discard"], End::Refused)),
     )
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_inside_each_handler_calls_it_again_under_the_same_task_id() {
-    let regular = |lab| survives(Kind::Sqlite, REGULAR_VERB, lab, None, End::Answered);
-    futures::join!(
-        regular(json!({"arm": "complete", "die_in": "decide"})),
-        survives(Kind::Sqlite, QUICK_VERB, json!({"arm": "complete", "die_in": "decide"}), None, End::Answered),
-        survives(Kind::Sqlite, REGULAR_VERB, json!({"arm": "task", "die_in": "work"}), None, End::Task),
-        survives(Kind::Sqlite, REGULAR_VERB, json!({"arm": "workflow", "die_in": "review"}), None, End::Reviewed),
-    );
+    let deaths = [
+        (REGULAR_VERB, json!({"arm": "complete", "die_in": "decide"}), End::Answered),
+        (QUICK_VERB, json!({"arm": "complete", "die_in": "decide"}), End::Answered),
+        (REGULAR_VERB, json!({"arm": "task", "die_in": "work"}), End::Task),
+        (REGULAR_VERB, json!({"arm": "workflow", "die_in": "review"}), End::Reviewed),
+    ];
+    let on_both = deaths.into_iter().flat_map(|(verb, lab, end)| {
+        [Kind::Sqlite, Kind::Postgres].map(|kind| survives(kind, verb, lab.clone(), None, end).boxed_local())
+    });
+    few_at_once(on_both).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_killed_task_handler_goes_on_from_its_last_heartbeat() {
-    let world = World::new(Kind::Sqlite).await.unwrap();
-    let mut doomed = world.worker_process().unwrap();
-    let lab = json!({"arm": "task", "steps": 5, "hold": {"step-3": "never"}});
-    let task_id = world.submit(REGULAR_VERB, lab).await;
-    eventually("Temporal has the heartbeat of step 3", || async {
-        (last_heartbeat(&world, &task_id).await? == b"3").then_some(())
-    })
-    .await;
-    doomed.kill().await.unwrap();
-    let _successor = world.worker_process().unwrap();
-    world.reaches(&task_id, TaskStatus::Completed).await;
-    assert_eq!(world.calls.of("step", &task_id), ["1", "2", "3", "4", "5"], "no step is done twice");
-    assert_eq!(world.calls.of("work", &task_id).len(), 2);
+on_both_databases! {
+    async fn a_killed_task_handler_goes_on_from_its_last_heartbeat(world: World) {
+        let mut doomed = world.worker_process().unwrap();
+        let lab = json!({"arm": "task", "steps": 5, "hold": {"step-3": "never"}});
+        let task_id = world.submit(REGULAR_VERB, lab).await;
+        eventually("Temporal has the heartbeat of step 3", || async {
+            (last_heartbeat(&world, &task_id).await? == b"3").then_some(())
+        })
+        .await;
+        doomed.kill().await.unwrap();
+        let _successor = world.worker_process().unwrap();
+        world.reaches(&task_id, TaskStatus::Completed).await;
+        assert_eq!(world.calls.of("step", &task_id), ["1", "2", "3", "4", "5"], "no step is done twice");
+        assert_eq!(world.calls.of("work", &task_id).len(), 2);
+    }
+
+    async fn a_worker_killed_while_a_review_waits_is_not_missed(world: World) {
+        let mut first = world.worker_process().unwrap();
+        let task_id = world.submit(REGULAR_VERB, json!({"arm": "workflow"})).await;
+        first.kill().await.unwrap();
+        let _second = world.worker_process().unwrap();
+        let answer = world.task(&task_id).await.expect("the poll answers");
+        assert_eq!(answer.status, "submitted");
+        let decision = raw(&json!({"media_buy_id": "mb"}));
+        world.run(&task_id).signal(CompleteSignal, decision, Default::default()).await.unwrap();
+        world.reaches(&task_id, TaskStatus::Completed).await;
+        world.closed(&task_id).await;
+        ended_once("a review", &world.task(&task_id).await.expect("the task"));
+        world.asked_once("review", &task_id);
+    }
 }
 
 async fn last_heartbeat(world: &World, task_id: &str) -> Option<Vec<u8>> {
     let described = world.run(task_id).describe(Default::default()).await.ok()?;
     let details = described.raw().pending_activities.first()?.heartbeat_details.as_ref()?;
     Some(details.payloads.first()?.data.clone())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_killed_while_a_review_waits_is_not_missed() {
-    let world = World::new(Kind::Sqlite).await.unwrap();
-    let mut first = world.worker_process().unwrap();
-    let task_id = world.submit(REGULAR_VERB, json!({"arm": "workflow"})).await;
-    first.kill().await.unwrap();
-    let _second = world.worker_process().unwrap();
-    let answer = world.task(&task_id).await.expect("the poll answers");
-    assert_eq!(answer.status, "submitted");
-    let decision = raw(&json!({"media_buy_id": "mb"}));
-    world.run(&task_id).signal(CompleteSignal, decision, Default::default()).await.unwrap();
-    world.reaches(&task_id, TaskStatus::Completed).await;
-    world.closed(&task_id).await;
-    ended_once("a review", &world.task(&task_id).await.expect("the task"));
-    assert_eq!(world.calls.of("review", &task_id), ["1"], "somebody had the task");
 }
 
 /// The worker dies while it tells a buyer `submitted` whose sync deadline has passed. The decision is still out.
