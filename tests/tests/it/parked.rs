@@ -1,13 +1,9 @@
 //! Many tasks in the workflow arm, far more than a worker keeps in memory.
 
 use futures::{StreamExt, stream};
-use handoff_client::CallError;
-use handoff_proto::{
-    wire::{Recovery, TaskStatus},
-    workflows::COMPLETE,
-};
-use handoff_tests::{Kind, World, eventually_within, fresh_key, lab::QUICK_VERB, payload, request};
-use serde_json::{Value, json};
+use handoff_proto::{wire::TaskStatus, workflows::COMPLETE};
+use handoff_tests::{Kind, World, eventually_within, lab::QUICK_VERB, payload};
+use serde_json::json;
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
@@ -61,21 +57,6 @@ async fn parked_tasks_cost_no_memory_and_each_completes_after_a_restart() {
 }
 
 async fn park(world: &World, number: usize) -> Vec<String> {
-    let submits = stream::iter(0..number).map(|_| submit(world, request(&fresh_key(), json!({"arm": "workflow"}))));
+    let submits = stream::iter(0..number).map(|_| world.submit(QUICK_VERB, json!({"arm": "workflow"})));
     submits.buffer_unordered(AT_ONCE).collect().await
-}
-
-// As a buyer does: a call that was not answered in time is sent again, with its key.
-async fn submit(world: &World, request: Value) -> String {
-    eventually_within(PATIENCE, "the request is accepted", || async {
-        match world.send(QUICK_VERB, &request).await {
-            Ok(answer) => {
-                assert_eq!(answer.status, "submitted", "{}", answer.body);
-                Some(answer.task_id)
-            }
-            Err(CallError::Refused(error)) if error.recovery == Recovery::Transient => None,
-            Err(error) => panic!("{error:?}"),
-        }
-    })
-    .await
 }
