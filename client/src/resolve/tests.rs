@@ -56,7 +56,8 @@ async fn a_live_run_settles_the_decision() {
 #[tokio::test(start_paused = true)]
 async fn where_too_many_decide_at_once_the_registry_tells_the_end() {
     let waiting = TaskRecord { task: Some(task()), status: "submitted".into(), ..Default::default() };
-    let registry = FakeRegistry::with_tasks([vec![Some(waiting); 6], vec![Some(ended("another"))]].concat());
+    // One look before the update and four after it: these take 1.5 s at most, and the refused stay away for 2.5 s at least.
+    let registry = FakeRegistry::with_tasks([vec![Some(waiting); 4], vec![Some(ended("another"))]].concat());
     let (handoff, _, calls) =
         fake_handoff(registry, |_, _| Say::Error(Status::resource_exhausted("ten already"))).await;
     let resolved = handoff.resolve(&Viewer::Operator, "t", complete()).await.unwrap();
