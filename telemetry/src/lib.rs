@@ -14,6 +14,7 @@ mod endpoint;
 pub mod instruments;
 mod json;
 mod metrics;
+mod open_spans;
 mod open_tasks;
 mod process;
 mod settings;

@@ -2,13 +2,17 @@
 
 use crate::{
     json::JsonLines,
+    open_spans::OpenSpans,
     settings::{LogFormat, TelemetryArgs},
     trace::{Ids, SPANS},
 };
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
-use std::{io::IsTerminal, time::Duration};
+use std::{
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
 use tonic::transport::ClientTlsConfig;
 use tracing_subscriber::{
     EnvFilter, Layer, filter::filter_fn, fmt::format::JsonFields, layer::SubscriberExt, util::SubscriberInitExt,
@@ -16,11 +20,14 @@ use tracing_subscriber::{
 
 // How long the end of a process may wait for a collector.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+// How long of that for spans that somebody still holds.
+const OPEN_SPANS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Logs and traces of this process; [`Telemetry::stop`] sends what is left.
 #[must_use = "spans that wait are lost unless it is stopped"]
 pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
+    open: OpenSpans,
 }
 
 /// Telemetry can't be set up; holds no secret.
@@ -66,6 +73,7 @@ impl Telemetry {
                 .boxed(),
         };
         // Only what Handoff itself puts into spans made for it, and never what is logged.
+        let open = OpenSpans::default();
         let spans = provider.as_ref().map(|provider| {
             tracing_opentelemetry::layer()
                 .with_tracer(provider.tracer("handoff"))
@@ -73,6 +81,7 @@ impl Telemetry {
                 .with_threads(false)
                 .with_target(false)
                 .with_tracked_inactivity(false)
+                .and_then(open.clone())
                 .with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == SPANS))
         });
         tracing_subscriber::registry()
@@ -92,7 +101,7 @@ impl Telemetry {
         if let Some(provider) = &provider {
             opentelemetry::global::set_tracer_provider(provider.clone());
         }
-        Ok(Self { provider })
+        Ok(Self { provider, open })
     }
 
     /// Text for a terminal, JSON for anything else: what a process that runs for long writes unless told.
@@ -100,12 +109,15 @@ impl Telemetry {
         if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json }
     }
 
-    /// Sends the spans that wait, for at most 2 seconds, and drops the rest. Blocks: call it outside asynchronous code, while the
-    /// runtime still runs.
+    /// Sends the spans that wait and those that end within a second, for at most 2 seconds, and drops the rest. Blocks: call it
+    /// outside asynchronous code, while the runtime still runs.
     pub fn stop(self) {
-        if let Some(provider) = self.provider
-            && let Err(error) = provider.shutdown_with_timeout(STOP_TIMEOUT)
-        {
+        let Some(provider) = self.provider else { return };
+        let began = Instant::now();
+        if !self.open.wait(OPEN_SPANS_TIMEOUT) {
+            tracing::debug!("spans have not ended; they are not sent");
+        }
+        if let Err(error) = provider.shutdown_with_timeout(STOP_TIMEOUT.saturating_sub(began.elapsed())) {
             tracing::debug!(%error, "spans were not sent");
         }
     }
