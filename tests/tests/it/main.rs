@@ -23,6 +23,7 @@ mod keyless;
 mod limits;
 mod lists;
 mod messages;
+mod migration;
 mod parked;
 mod production;
 mod proposals;
