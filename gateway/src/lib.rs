@@ -165,3 +165,38 @@ fn agents(registry: &Arc<dyn Registry>, config: &Config) -> GovernanceAgents {
     let egress = egress.inspect_err(|error| tracing::warn!(%error, "this gateway takes no governance agents"));
     GovernanceAgents::new(registry.clone(), egress.ok(), config.agent_url())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+    use handoff_activities::seller::{Context, Decision, HandlersBuilder};
+    use handoff_client::TemporalConfig;
+    use handoff_proto::wire::AdcpError;
+    use serde_json::{Value, json};
+    use std::future::ready;
+
+    #[tokio::test]
+    async fn told_to_stop_it_does_not_wait_for_temporal() {
+        let mut handlers = HandlersBuilder::new(());
+        let decide = |_: Context<()>, _: Value| async { Ok::<_, AdcpError>(Decision::complete(json!({}))) };
+        handlers.verb("get_products", decide);
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", directory.path().join("registry.db").display());
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let temporal = TemporalConfig::at(silent.local_addr().unwrap().to_string(), "n");
+        let gateway = Gateway::new(GatewayParts {
+            name: "seller".to_owned(),
+            config: Config { temporal, ..Config::default() },
+            registry: handoff_store::connect(&url, Default::default()).await.unwrap(),
+            handlers: handlers.build().unwrap(),
+            authenticator: Arc::new(ApiKeyAuthenticator::new(Default::default())),
+            signatures: None,
+            accounts: Arc::new(AnyAccount),
+            contract: Contract::default(),
+            settings: GatewaySettings::default(),
+        });
+        assert!(gateway.serve(listener, ready(())).now_or_never().is_some(), "it waits for something");
+    }
+}

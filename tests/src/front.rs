@@ -254,6 +254,14 @@ impl Front {
         Ok(answer["result"]["structuredContent"].clone())
     }
 
+    /// SIGTERM, and waits for its end.
+    pub async fn terminate(&mut self) -> Result<std::process::ExitStatus> {
+        let pid = self.child.id().context("the front door is gone")?.to_string();
+        let told = Command::new("kill").args(["-TERM", &pid]).status().await?;
+        anyhow::ensure!(told.success(), "kill -TERM {pid} failed");
+        Ok(self.child.wait().await?)
+    }
+
     /// SIGKILL.
     pub async fn kill(&mut self) -> Result<()> {
         Ok(self.child.kill().await?)

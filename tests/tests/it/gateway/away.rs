@@ -5,6 +5,7 @@ use handoff_tests::{
     front::{Acme, acme_request},
 };
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_workers_a_request_is_refused_for_now_and_attaches_later() {
@@ -58,4 +59,14 @@ async fn without_temporal_polls_go_on_and_new_work_is_refused() {
     assert_eq!(ready, json!({"status": "degraded", "missing": ["temporal", "workers"]}));
     assert!(world.unfinished().await.contains(&task_id));
     assert_eq!(world.unfinished().await.len(), 1, "nothing is claimed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_front_door_that_still_waits_for_temporal_stops_well() {
+    let world = World::new(Kind::Sqlite).await.unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let mut front = Acme::new(&world).unwrap().set("TEMPORAL_ADDRESS", address).gateway().await.unwrap();
+    let _connecting = silent.accept().await.unwrap();
+    assert!(front.terminate().await.unwrap().success());
 }
