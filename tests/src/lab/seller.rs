@@ -4,6 +4,7 @@
 //! - `show`: the name of a field; what the handler gets of it is written down
 //! - `see`: a proposal's id; what the handler sees of it, or of the one that it buys, is written down
 //! - `hold`: handler name (`decide`, `work`, `review`, `tool`), or `step-N`, to gate name
+//! - `blocks`: `work` blocks a thread for ever
 //! - `later`: what `decide` is told instead from its second attempt on
 //! - `panics`: handler name to the number of attempts that panic
 //! - `die_in`: a handler name (`decide`, `work`, `review`, `tool`); once, by SIGKILL
@@ -191,15 +192,30 @@ async fn work(context: TaskContext<Calls>, input: Value) -> Result<Value, AdcpEr
         if let Some(gate) = lab["hold"][format!("step-{step}")].as_str() {
             tokio::select! {
                 () = context.state().pass(gate) => {}
-                () = context.cancelled() => {
-                    context.state().record("stopped", &context.task_id, "");
-                    return Err(AdcpError::transient("CANCELED", "stopped"));
-                }
+                () = context.cancelled() => return Err(stopped(&context)),
             }
+        }
+    }
+    if lab["blocks"] == true {
+        let (calls, task_id) = (context.state().clone(), context.task_id.clone());
+        let blocked = tokio::task::spawn_blocking(move || {
+            calls.record("blocked", &task_id, "");
+            loop {
+                std::thread::park();
+            }
+        });
+        tokio::select! {
+            _ = blocked => {}
+            () = context.cancelled() => return Err(stopped(&context)),
         }
     }
     context.state().record("returned", &context.task_id, &context.attempt.to_string());
     Ok(result(&lab, &context.task_id))
+}
+
+fn stopped(context: &TaskContext<Calls>) -> AdcpError {
+    context.state().record("stopped", &context.task_id, "");
+    AdcpError::transient("CANCELED", "stopped")
 }
 
 async fn review(context: Context<Calls>, input: Value) -> Result<Acknowledgement, AdcpError> {

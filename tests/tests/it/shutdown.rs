@@ -1,7 +1,7 @@
 //! Stopping on purpose: running work finishes within the grace period, or is handed over.
 
 use handoff_proto::wire::TaskStatus;
-use handoff_tests::{Kind, World, eventually};
+use handoff_tests::{Kind, World, eventually, front::Acme};
 use serde_json::json;
 
 const VERB: &str = "create_media_buy";
@@ -44,4 +44,15 @@ async fn a_waiting_review_does_not_hold_a_shutdown() {
     let task_id = world.submit(VERB, json!({"arm": "workflow"})).await;
     assert!(worker.terminate().await.unwrap().success());
     assert_eq!(world.task(&task_id).await.unwrap().status, "submitted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_blocks_for_ever_does_not_hold_a_shutdown() {
+    let world = World::new(Kind::Sqlite).await.unwrap();
+    let lab = Acme::lab(&world).unwrap().set("HANDOFF_SHUTDOWN_GRACE", "1s");
+    let mut worker = lab.worker().unwrap();
+    let task_id = world.submit(VERB, json!({"arm": "task", "blocks": true})).await;
+    world.called("blocked", &task_id).await;
+    assert!(worker.terminate().await.unwrap().success());
+    assert_eq!(world.calls.of("stopped", &task_id).len(), 1, "the handler was told");
 }

@@ -127,6 +127,8 @@ fn execute(name: &'static str, command: Own, arguments: OwnArguments, parts: Par
         }
     });
     telemetry.stop();
+    // A call that blocks its thread, of a handler that was handed over or of a lookup, must not hold the process.
+    runtime.shutdown_background();
     ended
 }
 
